@@ -1,0 +1,26 @@
+// Docker's remote network driver protocol (libnetwork drivers/remote/api/api.go): JSON <-> engine commands.
+#pragma once
+
+#include <string>
+
+#include "microseg/engine/commands.h"
+#include "microseg/http/http.h"
+
+namespace microseg::cnm {
+
+enum class Scope { local, global };
+Result<Scope> parse_scope(const std::string& s);
+
+class Driver {
+ public:
+  Driver(engine::DriverCommands& commands, Scope scope) : commands_(commands), scope_(scope) {}
+  // Thread-safe. 404 for an unknown method, 400 with {"Err"} for an undecodable or empty body, 200 {"Err"} for what
+  // was understood and failed.
+  http::Response handle(const http::Request& request) const;
+
+ private:
+  engine::DriverCommands& commands_;
+  Scope scope_;
+};
+
+}  // namespace microseg::cnm

@@ -1,0 +1,61 @@
+// The Engine API client: who is behind an endpoint, what a network's labels say, what changes. Unversioned paths, so
+// that every engine answers. Every call has a deadline that holds against an engine that accepts and never answers
+// (it does so at boot, while containers restart) and against one that dribbles.
+//
+// Safe to call from driver calls: no call here takes a container's lock (never GET /containers/{id}/json).
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "microseg/base/id.h"
+#include "microseg/model/network.h"
+
+namespace microseg::docker {
+
+using Deadline = std::chrono::steady_clock::time_point;
+
+struct NetworkInfo {
+  NetworkId id;
+  std::string name, driver, scope;
+  policy::Labels labels;
+  model::Options options;
+  // Endpoint -> container name, for endpoints of this host, keyed "ep-<id>" during Join and by container id after
+  // (daemon/network.go, buildContainerAttachments).
+  std::map<EndpointId, std::string> endpoints;
+  // Endpoint -> container id, only where the key was one.
+  std::map<EndpointId, std::string> container_ids;
+};
+
+struct Event {
+  std::string type, action;  // "network", "connect"; "container", "rename", "start"; "daemon"; …
+  std::string actor_id;
+  std::map<std::string, std::string> attributes;  // network connect: "container" (its id), "name"
+};
+
+class EngineApi {
+ public:
+  virtual ~EngineApi() = default;
+  // Errors of all calls: unavailable (no engine, no answer in time, 5xx), not_found (404), invalid (unreadable answer).
+  virtual Result<NetworkInfo> network(const NetworkId& id, Deadline deadline) = 0;
+  // Networks whose driver is `driver` or starts with `driver` + ":", without endpoints.
+  virtual Result<std::vector<NetworkInfo>> networks(const std::string& driver, Deadline deadline) = 0;
+  // not_found when no container has exactly this name.
+  virtual Result<model::Container> container_by_name(const std::string& name, Deadline deadline) = 0;
+  virtual Result<model::Container> container_by_id(const std::string& id, Deadline deadline) = 0;
+
+  // Follows network and container events from now on, calling `on_open` once the engine has accepted the
+  // subscription (so that nothing falls between a listing made then and the first event), then `on_event` for each.
+  // Returns when the stream ends, or when `stop` becomes true (looked at at least every 200 ms).
+  virtual Status follow(const std::function<void()>& on_open, const std::function<void(const Event&)>& on_event,
+                        const std::function<bool()>& stop) = 0;
+};
+
+// Over a Unix socket, e.g. "/var/run/docker.sock". Opens a connection per call; thread-safe.
+std::unique_ptr<EngineApi> make_engine_api(const std::string& socket_path);
+
+}  // namespace microseg::docker

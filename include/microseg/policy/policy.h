@@ -1,0 +1,80 @@
+// The policy language: source text -> Policy. One language in driver options, labels, files, the CLI and the API;
+// docs/policy.md teaches it. Statements are separated by newlines or ';', '#' starts a comment that ends with the line.
+//
+//   statement = ("allow" | "deny") peer "->" peer [":" item {"," item}]
+//   peer      = NAME | "any" | "{" term {"," term} "}" | "world" | "host" | CIDR
+//   term      = KEY "=" VALUE | KEY "!=" VALUE | KEY | "!" KEY
+//   item      = PORT | PORT "-" PORT, each with an optional "/tcp" (the default), "/udp" or "/sctp"; or "icmp"
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "microseg/addr/addr.h"
+#include "microseg/base/result.h"
+
+namespace microseg::policy {
+
+using Labels = std::map<std::string, std::string>;
+
+// One condition on a container's labels. `key != value` is also true when the key is absent.
+struct Term {
+  enum class Op { equals, differs, present, absent } op = Op::present;
+  std::string key, value;  // value is empty for present and absent
+  auto operator<=>(const Term&) const = default;
+};
+
+// A conjunction: every term must hold. Terms are sorted and unique, so equal selectors compare equal.
+struct Selector {
+  std::vector<Term> terms;
+  bool matches(const Labels& labels) const;
+  std::string str() const;  // "{stage!=test, tier=backend}"
+  auto operator<=>(const Selector&) const = default;
+};
+
+struct Peer {
+  enum class Kind { name, any, selector, world, host, cidr } kind = Kind::any;
+  std::string name;              // kind name
+  Selector selector;             // kind selector
+  std::optional<Prefix> cidr;    // kind cidr, host bits cleared
+  std::string str() const;
+  auto operator<=>(const Peer&) const = default;
+};
+
+// What a statement says about ports. `protocol` is an IANA number; ICMP stands for ICMPv6 too and has ports 0-65535.
+struct PortItem {
+  std::uint8_t protocol = kTcp;
+  std::uint16_t first = 0, last = 65535;
+  std::string str() const;  // "8080", "53/udp", "8000-8100", "icmp"
+  auto operator<=>(const PortItem&) const = default;
+};
+
+struct Statement {
+  enum class Action { allow, deny } action = Action::allow;
+  Peer from, to;
+  std::vector<PortItem> ports;  // sorted, unique; empty = every protocol and port
+  std::string origin;           // where it was written, for people: "option microseg.policy, line 2"
+  std::string str() const;      // canonical source text, without origin
+};
+
+struct Policy {
+  std::vector<Statement> statements;  // as written; their order has no meaning
+};
+
+// Parses one source. `origin` names it in statements and errors ("option microseg.policy"). An empty text is a valid,
+// empty policy. Errors (invalid) name line and column, both from 1, and what was expected:
+//   "option microseg.policy, line 2, column 7: expected '->' after the first peer, found 'web'"
+// Peers world, host and CIDR parse and are refused here as "not enforced yet".
+Result<Policy> parse(std::string_view text, std::string_view origin);
+
+// Canonical text: one statement a line. parse(print(p)) has the statements of p.
+std::string print(const Policy& policy);
+
+// The union of policies: all their statements.
+Policy merge(std::vector<Policy> parts);
+
+}  // namespace microseg::policy

@@ -1,0 +1,49 @@
+// Store: durable intent. Two implementations, SQLite and the tests' memory, held to the same behaviour by
+// tests/contract. What is observed of the kernel is never stored.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "microseg/model/network.h"
+
+namespace microseg::store {
+
+// One revision of a network's applied policy.
+struct Revision {
+  NetworkId network;
+  model::AppliedPolicy policy;
+};
+
+// Changes to write together or not at all.
+struct Change {
+  std::vector<model::Network> put_networks;
+  std::vector<model::Endpoint> put_endpoints;
+  std::vector<NetworkId> remove_networks;    // with all their endpoints and revisions
+  std::vector<EndpointId> remove_endpoints;  // absent ones are fine
+  std::vector<Revision> add_revisions;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // Everything that was written. Endpoints whose network is gone are not returned.
+  virtual Result<model::State> load() = 0;
+
+  // Durable when it returns (survives power loss); on error nothing of it is. unavailable: disk full, busy or I/O error.
+  virtual Status write(const Change& change) = 0;
+
+  // Applied policies of a network, newest first.
+  virtual Result<std::vector<model::AppliedPolicy>> revisions(const NetworkId& network) = 0;
+};
+
+// Opens or creates `directory`/state.db (mode 0600; the directory 0700) and brings its schema up to date. A file that
+// is damaged, not a database, or written by a newer microseg is refused (invalid) with what to do, and left as it is:
+//   "state database /var/lib/microseg/state.db is damaged (…): move it away and restart; …"
+Result<std::unique_ptr<Store>> open_sqlite(const std::string& directory);
+
+std::unique_ptr<Store> make_memory();
+
+}  // namespace microseg::store
