@@ -1,0 +1,242 @@
+#include "wire.h"
+
+#include <nlohmann/json.hpp>
+
+namespace microseg::cnm::wire {
+namespace {
+
+using nlohmann::json;
+
+// Docker's own requests nest 5 deep. The limit keeps work that recurses over a body (printing, comparing) shallow.
+constexpr int kMaxDepth = 32;
+
+Error invalid(std::string text) { return {Errc::invalid, 0, std::move(text)}; }
+
+Result<json> parse_object(const std::string& body) {
+  bool too_deep = false;
+  auto watch = [&](int depth, json::parse_event_t event, json&) {
+    const bool opens = event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
+    if (opens && depth >= kMaxDepth) too_deep = true;
+    return !too_deep;
+  };
+  json parsed;
+  try {
+    parsed = json::parse(body, watch);
+  } catch (const json::parse_error& e) {
+    return invalid("the body is not JSON: syntax error at byte " + std::to_string(e.byte));
+  } catch (const json::exception&) {
+    return invalid("the body is not JSON: a number is out of range");
+  }
+  if (too_deep) return invalid("the body nests more than " + std::to_string(kMaxDepth) + " levels deep");
+  if (!parsed.is_object()) return invalid(std::string("the body: expected an object, got ") + parsed.type_name());
+  return parsed;
+}
+
+// Absent and null are the same to Go, and here.
+const json* find(const json& object, const std::string& key) {
+  auto it = object.find(key);
+  return it == object.end() || it->is_null() ? nullptr : &*it;
+}
+
+Error wrong_type(const std::string& name, const char* expected, const json* value) {
+  return invalid(name + ": expected " + expected + ", got " + (value ? value->type_name() : "nothing"));
+}
+
+Result<std::string> text(const json& object, const std::string& key, const std::string& name) {
+  const json* value = find(object, key);
+  if (!value || !value->is_string()) return wrong_type(name, "text", value);
+  return value->get_ref<const std::string&>();
+}
+
+// "" where the field is absent.
+Result<std::string> optional_text(const json& object, const std::string& key, const std::string& name) {
+  if (!find(object, key)) return std::string();
+  return text(object, key, name);
+}
+
+template <class T>
+Result<T> parsed(const json& object, const std::string& key) {
+  MS_TRY(auto value, text(object, key, key));
+  return T::parse(value).in(key);
+}
+
+template <class T>
+Result<std::optional<T>> optional_parsed(const json& object, const std::string& key, const std::string& name) {
+  MS_TRY(auto value, optional_text(object, key, name));
+  if (value.empty()) return std::optional<T>();
+  MS_TRY(auto made, T::parse(value).in(name));
+  return std::optional<T>(std::move(made));
+}
+
+Result<std::optional<Prefix>> family_prefix(const json& object, const std::string& key, const std::string& name,
+                                            bool v4) {
+  MS_TRY(auto prefix, optional_parsed<Prefix>(object, key, name));
+  if (prefix && prefix->ip().is_v4() != v4)
+    return invalid(name + ": expected an IPv" + (v4 ? "4" : "6") + " address, got '" + prefix->str() + "'");
+  return prefix;
+}
+
+// An object, or nothing where it is absent.
+Result<const json*> optional_object(const json& object, const std::string& key, const std::string& name) {
+  const json* value = find(object, key);
+  if (value && !value->is_object()) return wrong_type(name, "an object", value);
+  return value;
+}
+
+// A Go map[string]string.
+Result<model::Options> string_map(const json& object, const std::string& key, const std::string& name) {
+  MS_TRY(auto map, optional_object(object, key, name));
+  model::Options options;
+  if (!map) return options;
+  for (auto& [k, v] : map->items()) {
+    if (!v.is_string()) return wrong_type(name + "." + k, "text", &v);
+    options.emplace(k, v.get<std::string>());
+  }
+  return options;
+}
+
+Status append_subnets(const json& body, const std::string& key, bool v4, std::vector<model::Subnet>& out) {
+  const json* list = find(body, key);
+  if (!list) return {};
+  if (!list->is_array()) return wrong_type(key, "a list", list);
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const auto name = key + "[" + std::to_string(i) + "]";
+    const json& item = (*list)[i];
+    if (!item.is_object()) return wrong_type(name, "an object", &item);
+    MS_TRY(auto pool, family_prefix(item, "Pool", name + ".Pool", v4));
+    if (!pool) return invalid(name + ".Pool: expected an address pool, got nothing");
+    MS_TRY(auto gateway, family_prefix(item, "Gateway", name + ".Gateway", v4));
+    out.push_back({pool->network(), gateway ? std::optional<Ip>(gateway->ip()) : std::nullopt});
+  }
+  return {};
+}
+
+Result<EndpointRef> endpoint_ids(const json& request) {
+  MS_TRY(auto network, parsed<NetworkId>(request, "NetworkID"));
+  MS_TRY(auto endpoint, parsed<EndpointId>(request, "EndpointID"));
+  return EndpointRef{std::move(network), std::move(endpoint)};
+}
+
+// The CLI lower-cases some keys and leaves others as typed.
+bool is_ours(const std::string& key) {
+  constexpr std::string_view prefix = "microseg.";
+  if (key.size() < prefix.size()) return false;
+  for (std::size_t i = 0; i < prefix.size(); ++i)
+    if ((key[i] >= 'A' && key[i] <= 'Z' ? key[i] - 'A' + 'a' : key[i]) != prefix[i]) return false;
+  return true;
+}
+
+// Beside the user's options Docker puts its own here: lists of ports and DNS servers. Those are passed over; one of
+// ours that is no text is refused, or an endpoint would get another identity than the one asked for.
+Result<model::Options> endpoint_options(const json& body) {
+  MS_TRY(auto map, optional_object(body, "Options", "Options"));
+  model::Options options;
+  if (!map) return options;
+  for (auto& [key, value] : map->items()) {
+    if (value.is_string()) {
+      options.emplace(key, value.get<std::string>());
+    } else if (is_ours(key)) {
+      return wrong_type("Options." + key, "text", &value);
+    }
+  }
+  return options;
+}
+
+// Error texts quote what came in, cut at a byte count: what is no UTF-8 any more is replaced, not thrown over.
+std::string print(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+
+}  // namespace
+
+Result<Allocate> allocate_network(const std::string& body) {
+  MS_TRY(auto request, parse_object(body));
+  MS_TRY(auto network, parsed<NetworkId>(request, "NetworkID"));
+  MS_TRY(auto options, string_map(request, "Options", "Options"));
+  return Allocate{std::move(network), std::move(options)};
+}
+
+Result<NetworkId> network_ref(const std::string& body) {
+  MS_TRY(auto request, parse_object(body));
+  return parsed<NetworkId>(request, "NetworkID");
+}
+
+Result<engine::CreateNetwork> create_network(const std::string& body) {
+  MS_TRY(auto request, parse_object(body));
+  MS_TRY(auto network, parsed<NetworkId>(request, "NetworkID"));
+  engine::CreateNetwork create{std::move(network), {}, false, {}};
+  MS_TRY(auto options, optional_object(request, "Options", "Options"));
+  if (options) {
+    const std::string generic = "com.docker.network.generic", internal = "com.docker.network.internal";
+    MS_TRY(create.options, string_map(*options, generic, "Options." + generic));
+    if (auto value = find(*options, internal)) {
+      if (!value->is_boolean()) return wrong_type("Options." + internal, "true or false", value);
+      create.internal = value->get<bool>();
+    }
+  }
+  MS_CHECK(append_subnets(request, "IPv4Data", true, create.subnets));
+  MS_CHECK(append_subnets(request, "IPv6Data", false, create.subnets));
+  return create;
+}
+
+Result<engine::CreateEndpoint> create_endpoint(const std::string& body) {
+  MS_TRY(auto request, parse_object(body));
+  MS_TRY(auto ref, endpoint_ids(request));
+  engine::CreateEndpoint create{std::move(ref.network), std::move(ref.endpoint), {}, {}, {}, {}};
+  MS_TRY(auto interface, optional_object(request, "Interface", "Interface"));
+  if (interface) {
+    MS_TRY(create.v4, family_prefix(*interface, "Address", "Interface.Address", true));
+    MS_TRY(create.v6, family_prefix(*interface, "AddressIPv6", "Interface.AddressIPv6", false));
+    MS_TRY(create.mac, optional_parsed<Mac>(*interface, "MacAddress", "Interface.MacAddress"));
+  }
+  MS_TRY(create.options, endpoint_options(request));
+  return create;
+}
+
+Result<EndpointRef> endpoint_ref(const std::string& body) {
+  MS_TRY(auto request, parse_object(body));
+  return endpoint_ids(request);
+}
+
+Result<engine::Join> join(const std::string& body) {
+  MS_TRY(auto request, parse_object(body));
+  MS_TRY(auto ref, endpoint_ids(request));
+  MS_TRY(auto sandbox, text(request, "SandboxKey", "SandboxKey"));
+  return engine::Join{std::move(ref.network), std::move(ref.endpoint), std::move(sandbox)};
+}
+
+Status discovery(const std::string& body) {
+  MS_TRY(auto request, parse_object(body));
+  auto type = find(request, "DiscoveryType");
+  if (!type || !type->is_number_integer()) return wrong_type("DiscoveryType", "a number", type);
+  MS_TRY([[maybe_unused]] auto data, optional_object(request, "DiscoveryData", "DiscoveryData"));
+  return {};
+}
+
+std::string capabilities(const std::string& scope) {
+  return print({{"Scope", scope}, {"ConnectivityScope", scope}, {"GwAllocChecker", false}});
+}
+
+std::string allocated(const model::Options& options) { return print({{"Options", options}}); }
+
+std::string created_endpoint(const std::optional<Mac>& chosen) {
+  json interface = json::object();
+  if (chosen) interface["MacAddress"] = chosen->str();
+  return print({{"Interface", interface}});
+}
+
+std::string joined(const engine::Joined& joined) {
+  json routes = json::array();
+  for (auto& route : joined.routes)
+    routes.push_back({{"Destination", route.destination.str()},
+                      {"RouteType", route.next_hop ? 0 : 1},
+                      {"NextHop", route.next_hop ? route.next_hop->str() : ""}});
+  // No Gateway: Docker then attaches its own, docker_gwbridge, to containers of networks that are not internal.
+  return print({{"InterfaceName", {{"SrcName", joined.source.str()}, {"DstPrefix", joined.prefix}}},
+                {"StaticRoutes", routes},
+                {"DisableGatewayService", false}});
+}
+
+std::string endpoint_info(const std::map<std::string, std::string>& values) { return print({{"Value", values}}); }
+
+std::string error(const std::string& text) { return print({{"Err", text}}); }
+
+}  // namespace microseg::cnm::wire

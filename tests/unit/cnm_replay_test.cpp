@@ -1,0 +1,73 @@
+// Every driver call that real engines sent (tests/fixtures) is decoded, and answered in the shape they accepted.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "microseg/cnm/driver.h"
+#include "support/stub_commands.h"
+
+using namespace microseg;
+using nlohmann::json;
+
+namespace {
+
+const std::set<std::string> kJoinFields = {"DisableGatewayService", "InterfaceName", "StaticRoutes"};
+
+std::set<std::string> fields(const json& object) {
+  std::set<std::string> names;
+  for (auto& [name, value] : object.items()) names.insert(name);
+  return names;
+}
+
+// The rules of the protocol that hold whatever the engine answers.
+void check_shape(const std::string& method, const json& request, const json& answer) {
+  CAPTURE(answer.dump());
+  if (method == "/Plugin.Activate") {
+    CHECK(answer == json{{"Implements", {"NetworkDriver"}}});
+  } else if (method == "/NetworkDriver.GetCapabilities") {
+    CHECK(fields(answer) == std::set<std::string>{"ConnectivityScope", "GwAllocChecker", "Scope"});
+  } else if (method == "/NetworkDriver.AllocateNetwork") {
+    for (auto& [key, value] : request.at("Options").items()) CHECK(answer.at("Options").at(key) == value);
+  } else if (method == "/NetworkDriver.CreateEndpoint") {
+    const bool had_mac = !request.at("Interface").at("MacAddress").get<std::string>().empty();
+    CHECK(fields(answer.at("Interface")) == (had_mac ? std::set<std::string>{} : std::set<std::string>{"MacAddress"}));
+  } else if (method == "/NetworkDriver.Join") {
+    CHECK(fields(answer) == kJoinFields);
+    CHECK(!answer.at("InterfaceName").at("SrcName").get<std::string>().empty());
+  } else if (method == "/NetworkDriver.EndpointOperInfo") {
+    CHECK(fields(answer) == std::set<std::string>{"Value"});
+  } else {
+    CHECK(answer == json::object());
+  }
+}
+
+void replay(const std::string& file, cnm::Scope scope, std::size_t expected) {
+  CAPTURE(file);
+  std::ifstream in(MICROSEG_TESTS "/fixtures/" + file);
+  REQUIRE(in.is_open());
+  test::StubDriverCommands stub;
+  cnm::Driver driver(stub, scope);
+  std::size_t replayed = 0;
+  for (std::string line; std::getline(in, line);) {
+    auto call = json::parse(line);
+    const auto path = call.value("path", "");
+    if (!path.starts_with("/NetworkDriver.") && path != "/Plugin.Activate") continue;
+    CAPTURE(path);
+    const auto& request = call.at("req");
+    const auto response = driver.handle({"POST", path, "", request.is_null() ? "" : request.dump() + "\n"});
+    CHECK(response.status == 200);
+    check_shape(path, request, json::parse(response.body));
+    ++replayed;
+  }
+  CHECK(replayed == expected);
+}
+
+}  // namespace
+
+TEST_CASE("Docker 20.10.24") { replay("driver-calls-20.10.24.jsonl", cnm::Scope::local, 44); }
+TEST_CASE("Docker 26.1.5") { replay("driver-calls-26.1.5.jsonl", cnm::Scope::local, 48); }
+TEST_CASE("Docker 28.5.2") { replay("driver-calls-28.5.2.jsonl", cnm::Scope::local, 58); }
+TEST_CASE("a Swarm of 26.1.5") { replay("swarm-calls-26.1.5.jsonl", cnm::Scope::global, 10); }
