@@ -2,8 +2,6 @@
 // answer what the test put in.
 #pragma once
 
-#include <mutex>
-
 #include "microseg/engine/commands.h"
 
 namespace microseg::test {
@@ -102,9 +100,7 @@ class StubAdminCommands : public engine::AdminCommands {
   }
 
  private:
-  std::mutex mutex_;  // the CLI's tests ask through a real server, on its threads
   Status note(std::string line) {
-    std::lock_guard lock(mutex_);
     calls.push_back(std::move(line));
     if (fail) return *fail;
     return {};
