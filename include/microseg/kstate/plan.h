@@ -1,0 +1,43 @@
+// Ops: one kernel change each, naming its object in full, so that a plan can be printed, replayed and tested alone.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "microseg/kstate/segment.h"
+
+namespace microseg::kstate {
+
+// ---- parts of an nft transaction, done all or none ----
+struct AddTable {};
+struct DelTable {};
+struct AddCounter { std::string name; };
+struct AddSet { std::string name; SetType type; };
+struct AddElements { std::string set; SetType type; std::vector<Element> elements; };
+struct DelElements { std::string set; SetType type; std::vector<Element> elements; };
+struct AddChain { std::string name; std::optional<Hook> hook; };
+struct FlushChain { std::string name; };
+struct DelChain { std::string name; };
+struct AddRule { std::string chain; Rule rule; };
+using NftOp = std::variant<AddTable, DelTable, AddCounter, AddSet, AddElements, DelElements, AddChain, FlushChain,
+                           DelChain, AddRule>;
+
+struct SetSysctl { std::string path, value; };
+struct AddLink { IfName name; Link link; };  // with addresses, routes, neighbours
+struct DelLink { IfName name; };
+// Makes a present link what it should be: MAC, MTU, up, alias, addresses, routes, neighbours.
+struct MendLink { IfName name; Link link; };
+struct Nft { std::vector<NftOp> ops; };
+// Waits until every packet that began its way through the rules before now has ended it.
+struct Quiesce {};
+// Deletes the segment's tracked connections with (mark & mask) == value; mask 0 deletes all.
+struct PurgeConnections { std::uint32_t value = 0, mask = 0; };
+
+using Op = std::variant<SetSysctl, AddLink, DelLink, MendLink, Nft, Quiesce, PurgeConnections>;
+using Plan = std::vector<Op>;
+
+// One line per op, in the words of ip(8) and nft(8). For logs, the CLI and tests.
+std::string to_text(const Plan& plan);
+
+}  // namespace microseg::kstate

@@ -1,0 +1,49 @@
+// The rules of a segment's table: which chain does what, in which order, and why. They never depend on a container:
+// containers coming and going change set elements only (sets.h says what is in them).
+//
+//   prerouting, raw   tag       (link, source) -> class, or dropped: the proof that the source is the sender's own
+//   input             local     the gateway answers neighbour solicitations and nothing else
+//   forward, filter   forward   stamped connection -> accept; else class x class x protocol x port -> stamp; else refused
+//
+// A packet's mark is its sender's class. A connection's mark is the generation in which policy allowed it (16 bits;
+// the upper half is kept for the remote side's class where a network spans hosts).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "microseg/kstate/segment.h"
+#include "microseg/model/network.h"
+
+namespace microseg::render {
+
+inline constexpr const char* kTag4 = "tag4";      // map  link . IPv4 source : mark
+inline constexpr const char* kTag6 = "tag6";      // map  link . IPv6 source : mark
+inline constexpr const char* kClass4 = "class4";  // map  IPv4 destination : class
+inline constexpr const char* kClass6 = "class6";  // map  IPv6 destination : class
+inline constexpr const char* kAllow = "allow";    // set  class . class . protocol . port, ranges
+
+// Named counters: packets by verdict.
+inline constexpr const char* kCounters[] = {"allowed",  // first packets, of connections that policy allows
+                                            "refused", "quarantined", "spoofed", "invalid",
+                                            "local",       // to the gateway itself
+                                            "linklocal"};  // IPv6 link-local chatter, which goes nowhere here
+
+// Which connections pass without being judged. Closed: none; live ones are judged, and stamped with `number` again.
+// The table is closed while permissions are being taken away (reconcile/steps.h).
+struct Generation {
+  std::uint16_t number = 1;  // 1..65535; 0 is what unjudged connections carry
+  bool open = true;
+  auto operator<=>(const Generation&) const = default;
+};
+
+// The chains of a table for these settings, all but the two that depend on the generation.
+std::map<std::string, kstate::Chain> chains(const model::Settings& settings);
+
+// The chains `generation` and `stamp`.
+std::map<std::string, kstate::Chain> generation_chains(Generation generation);
+
+// Reads them back; absent when the table holds something else.
+std::optional<Generation> generation_in(const kstate::Table& table);
+
+}  // namespace microseg::render
