@@ -1,0 +1,160 @@
+#include "http/response_parser.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "http/framing.h"
+
+namespace microseg::http {
+namespace {
+
+constexpr std::size_t kMaxLine = 16 << 10, kMaxHead = 64 << 10;
+
+Error unreadable(std::string why) { return {Errc::invalid, 0, "unreadable HTTP answer: " + std::move(why)}; }
+
+std::string lower(std::string_view s) {
+  std::string out(s);
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return out;
+}
+
+std::string_view trimmed(std::string_view s) {
+  while (!s.empty() && (s.front() == ' ' || s.front() == '\t')) s.remove_prefix(1);
+  while (!s.empty() && (s.back() == ' ' || s.back() == '\t')) s.remove_suffix(1);
+  return s;
+}
+
+}  // namespace
+
+Status ResponseParser::feed(std::string_view bytes, const OnBody& on_body) {
+  while (!bytes.empty() && state_ != State::done) {
+    if (state_ == State::body || state_ == State::chunk || state_ == State::until_end) {
+      std::size_t n = bytes.size();
+      if (state_ == State::until_end)
+        MS_CHECK(count(n));
+      else
+        n = static_cast<std::size_t>(std::min<std::uint64_t>(n, left_));
+      left_ -= state_ == State::until_end ? 0 : n;
+      if (state_ == State::body && left_ == 0) state_ = State::done;
+      if (state_ == State::chunk && left_ == 0) state_ = State::chunk_end;
+      on_body(bytes.substr(0, n));
+      bytes.remove_prefix(n);
+      continue;
+    }
+    const auto end = bytes.find('\n');
+    line_.append(bytes.substr(0, end));
+    bytes.remove_prefix(end == std::string_view::npos ? bytes.size() : end + 1);
+    if (line_.size() > kMaxLine) return unreadable("a line longer than 16 KiB");
+    if (end == std::string_view::npos) break;
+    if (line_.empty() || line_.back() != '\r') return unreadable("a line that does not end in CR LF");
+    line_.pop_back();
+    if (state_ != State::chunk_size && state_ != State::chunk_end) {
+      head_bytes_ += line_.size() + 2;
+      if (head_bytes_ > kMaxHead) return unreadable("headers larger than 64 KiB");
+    }
+    MS_CHECK(line(line_));
+    line_.clear();
+  }
+  return {};
+}
+
+Status ResponseParser::finish() {
+  if (state_ == State::until_end) state_ = State::done;
+  if (state_ == State::done) return {};
+  return Error{Errc::unavailable, 0,
+               head_bytes_ == 0 && line_.empty() ? "the server closed the connection without an answer"
+                                                 : "the server closed the connection in the middle of its answer"};
+}
+
+Status ResponseParser::line(std::string_view text) {
+  switch (state_) {
+    case State::status_line: return status_line(text);
+    case State::headers: return text.empty() ? head_end() : header(text);
+    case State::chunk_size: return chunk_size(text);
+    case State::chunk_end:
+      if (!text.empty()) return unreadable("a chunk that is longer than it says");
+      state_ = State::chunk_size;
+      return {};
+    case State::trailers:
+      if (text.empty()) state_ = State::done;
+      return {};
+    default: return {};
+  }
+}
+
+Status ResponseParser::status_line(std::string_view text) {
+  const bool version = text.starts_with("HTTP/1.1 ") || text.starts_with("HTTP/1.0 ");
+  const std::string_view code = version ? text.substr(9, 3) : "";
+  auto number = parse_length(code);
+  if (!number || code.size() != 3 || *number < 100 || *number > 599 || (text.size() > 12 && text[12] != ' '))
+    return unreadable("it does not begin with an HTTP/1.1 status line");
+  status_ = static_cast<int>(*number);
+  state_ = State::headers;
+  return {};
+}
+
+Status ResponseParser::header(std::string_view text) {
+  const auto colon = text.find(':');
+  if (colon == std::string_view::npos || colon == 0 || text.substr(0, colon).find_first_of(" \t") != text.npos)
+    return unreadable("a header line without a name");
+  const std::string name = lower(text.substr(0, colon));
+  const std::string_view value = trimmed(text.substr(colon + 1));
+  if (name == "content-type") content_type_ = value;
+  if (name == "content-length") {
+    auto n = parse_length(value);
+    if (!n || (length_ && *length_ != *n)) return unreadable("an unclear Content-Length");
+    length_ = n;
+  }
+  if (name == "transfer-encoding") {
+    if (chunked_ || lower(value) != "chunked") return unreadable("a Transfer-Encoding other than chunked");
+    chunked_ = true;
+  }
+  return {};
+}
+
+Status ResponseParser::head_end() {
+  if (status_ == 101) return unreadable("an upgrade that was not asked for");
+  if (status_ < 200) {  // interim; the answer proper follows
+    state_ = State::status_line;
+    length_.reset();
+    chunked_ = false;
+    content_type_.clear();
+    return {};
+  }
+  if (chunked_ && length_) return unreadable("both Content-Length and Transfer-Encoding");
+  head_done_ = true;
+  if (head_only_ || status_ == 204 || status_ == 304) {
+    state_ = State::done;
+  } else if (chunked_) {
+    state_ = State::chunk_size;
+  } else if (length_) {
+    MS_CHECK(count(*length_));
+    left_ = *length_;
+    state_ = left_ == 0 ? State::done : State::body;
+  } else {
+    state_ = State::until_end;
+  }
+  return {};
+}
+
+Status ResponseParser::chunk_size(std::string_view text) {
+  const std::string_view digits = trimmed(text.substr(0, text.find(';')));  // extensions have no meaning for us
+  std::uint64_t n = 0;
+  auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), n, 16);
+  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size())
+    return unreadable("a chunk without a size");
+  MS_CHECK(count(n));
+  left_ = n;
+  state_ = n == 0 ? State::trailers : State::chunk;
+  return {};
+}
+
+Status ResponseParser::count(std::uint64_t bytes) {
+  if (max_body_ == kEndless) return {};
+  if (bytes > max_body_ - total_) return unreadable("a body larger than " + std::to_string(max_body_) + " bytes");
+  total_ += bytes;
+  return {};
+}
+
+}  // namespace microseg::http
