@@ -7,8 +7,8 @@
 # Without BuildKit, from a container that is never started:
 #
 #   docker build --target plugin -t microseg-plugin .
-#   id=$(docker create microseg-plugin none) && mkdir -p out && docker cp "$id":/. - | tar -x -C out config.json rootfs
-#   docker rm "$id"
+#   id=$(docker create microseg-plugin none) && mkdir out
+#   docker cp "$id":/config.json out/ && docker cp "$id":/rootfs out/ && docker rm "$id"
 
 FROM debian:12 AS build
 RUN apt-get update \
