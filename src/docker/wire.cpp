@@ -1,0 +1,221 @@
+#include "docker/wire.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+namespace microseg::docker::wire {
+namespace {
+
+using nlohmann::json;
+
+Error wrong(const std::string& what) { return {Errc::invalid, 0, "unreadable answer of the Docker engine: " + what}; }
+
+// The engine's answers are a handful of levels deep. The bound is on what nlohmann's recursive destructor sees too.
+constexpr int kMaxDepth = 64;
+
+Result<json> parse_json(std::string_view text) {
+  int deepest = 0;
+  const json::parser_callback_t measure = [&](int depth, json::parse_event_t, json&) {
+    deepest = std::max(deepest, depth);
+    return depth <= kMaxDepth;
+  };
+  json value = json::parse(text.begin(), text.end(), measure, /*allow_exceptions=*/false);
+  if (value.is_discarded()) return wrong("not JSON");
+  if (deepest > kMaxDepth) return wrong("nested too deeply");
+  return value;
+}
+
+// The member, or null where it is absent.
+const json& member(const json& object, const char* name) {
+  static const json null;
+  auto it = object.find(name);
+  return it == object.end() ? null : *it;
+}
+
+// Absent and null read as "".
+Result<std::string> text_of(const json& object, const char* name) {
+  const json& value = member(object, name);
+  if (value.is_null()) return std::string();
+  if (!value.is_string()) return wrong(std::string(name) + " is not text");
+  return value.get_ref<const std::string&>();
+}
+
+Result<std::map<std::string, std::string>> texts_of(const json& object, const char* name) {
+  std::map<std::string, std::string> out;
+  const json& value = member(object, name);
+  if (value.is_null()) return out;
+  if (!value.is_object()) return wrong(std::string(name) + " is not an object");
+  for (auto& [key, entry] : value.items()) {
+    if (!entry.is_string()) return wrong(std::string(name) + " has a value that is not text");
+    out[key] = entry.get_ref<const std::string&>();
+  }
+  return out;
+}
+
+bool is_container_id(std::string_view key) {
+  return key.size() == 64 && key.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+// Keys: "ep-<endpoint id>" while the container is being joined (only its name is told), its id from then on;
+// "lb-<network>" is Swarm's load balancer, which is no container.
+Status read_attachments(const json& object, NetworkInfo& network) {
+  const json& containers = member(object, "Containers");
+  if (containers.is_null()) return {};
+  if (!containers.is_object()) return wrong("Containers is not an object");
+  for (auto& [key, entry] : containers.items()) {
+    const bool by_id = is_container_id(key);
+    if (!by_id && !key.starts_with("ep-")) continue;
+    if (!entry.is_object()) return wrong("Containers has a value that is not an object");
+    MS_TRY(std::string endpoint_text, text_of(entry, "EndpointID"));
+    if (endpoint_text.empty() && !by_id) endpoint_text = key.substr(3);
+    if (endpoint_text.empty()) continue;  // attached, and without an endpoint yet
+    MS_TRY(const auto endpoint, EndpointId::parse(endpoint_text).in("unreadable answer of the Docker engine"));
+    MS_TRY(network.endpoints[endpoint], text_of(entry, "Name"));
+    if (by_id) network.container_ids[endpoint] = key;
+  }
+  return {};
+}
+
+Result<NetworkInfo> read_network(const json& object) {
+  if (!object.is_object()) return wrong("a network that is not an object");
+  MS_TRY(const std::string id_text, text_of(object, "Id"));
+  MS_TRY(auto id, NetworkId::parse(id_text).in("unreadable answer of the Docker engine: Id"));
+  NetworkInfo network{std::move(id), {}, {}, {}, {}, {}, {}, {}};
+  MS_TRY(network.name, text_of(object, "Name"));
+  MS_TRY(network.driver, text_of(object, "Driver"));
+  MS_TRY(network.scope, text_of(object, "Scope"));
+  MS_TRY(network.labels, texts_of(object, "Labels"));
+  MS_TRY(network.options, texts_of(object, "Options"));
+  MS_CHECK(read_attachments(object, network));
+  return network;
+}
+
+Result<model::Container> read_container(const json& object) {
+  if (!object.is_object()) return wrong("a container that is not an object");
+  model::Container container;
+  MS_TRY(container.id, text_of(object, "Id"));
+  if (!is_container_id(container.id)) return wrong("a container's Id is not 64 hex digits");
+  MS_TRY(container.labels, texts_of(object, "Labels"));
+  const json& names = member(object, "Names");
+  if (names.is_null()) return container;
+  if (!names.is_array()) return wrong("Names is not a list");
+  for (auto& entry : names) {
+    if (!entry.is_string()) return wrong("Names has a value that is not text");
+    std::string_view name = entry.get_ref<const std::string&>();
+    if (name.starts_with('/')) name.remove_prefix(1);
+    // "/web/alias" is what a legacy link to it is called.
+    if (name.find('/') == std::string_view::npos && container.name.empty()) container.name = name;
+  }
+  return container;
+}
+
+std::string percent_encoded(std::string_view s) {
+  std::string out;
+  for (const char c : s) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                       c == '.' || c == '_' || c == '~';
+    if (plain) {
+      out += c;
+    } else {
+      char hex[4];
+      (void)std::snprintf(hex, sizeof hex, "%%%02X", static_cast<unsigned char>(c));
+      out += hex;
+    }
+  }
+  return out;
+}
+
+std::string containers_target(const char* filter, const std::string& value) {
+  const json filters = {{filter, json::array({value})}};
+  // Bytes that are no UTF-8 become U+FFFD: such a name matches nothing, which is right.
+  return "/containers/json?all=1&filters=" +
+         percent_encoded(filters.dump(-1, ' ', false, json::error_handler_t::replace));
+}
+
+// Names are matched as regular expressions (Go's), where a backslash before any punctuation takes its meaning away.
+std::string regex_quoted(std::string_view s) {
+  std::string out;
+  for (const char c : s) {
+    if (std::string_view("\\.+*?()|[]{}^$").find(c) != std::string_view::npos) out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<NetworkInfo> parse_network(std::string_view text) {
+  MS_TRY(const json value, parse_json(text));
+  return read_network(value);
+}
+
+Result<std::vector<NetworkInfo>> parse_networks(std::string_view text) {
+  MS_TRY(const json value, parse_json(text));
+  std::vector<NetworkInfo> out;
+  if (value.is_null()) return out;
+  if (!value.is_array()) return wrong("the networks are not a list");
+  for (auto& entry : value) {
+    MS_TRY(auto network, read_network(entry));
+    out.push_back(std::move(network));
+  }
+  return out;
+}
+
+Result<std::vector<model::Container>> parse_containers(std::string_view text) {
+  MS_TRY(const json value, parse_json(text));
+  std::vector<model::Container> out;
+  if (value.is_null()) return out;
+  if (!value.is_array()) return wrong("the containers are not a list");
+  for (auto& entry : value) {
+    MS_TRY(auto container, read_container(entry));
+    out.push_back(std::move(container));
+  }
+  return out;
+}
+
+Result<Event> parse_event(std::string_view text) {
+  MS_TRY(const json value, parse_json(text));
+  if (!value.is_object()) return wrong("an event that is not an object");
+  Event event;
+  MS_TRY(event.type, text_of(value, "Type"));
+  MS_TRY(event.action, text_of(value, "Action"));
+  if (event.type.empty() || event.action.empty()) return wrong("an event without Type and Action");
+  const json& actor = member(value, "Actor");
+  if (actor.is_null()) return event;
+  if (!actor.is_object()) return wrong("an event's Actor is not an object");
+  MS_TRY(event.actor_id, text_of(actor, "ID"));
+  MS_TRY(event.attributes, texts_of(actor, "Attributes"));
+  return event;
+}
+
+std::string error_message(std::string_view text) {
+  auto value = parse_json(text);
+  if (value && value.value().is_object())
+    if (auto message = text_of(value.value(), "message"); message && !message.value().empty())
+      return std::move(message).value();
+  return std::string(text.substr(0, 200));
+}
+
+bool is_driver(std::string_view candidate, std::string_view driver) {
+  return candidate.starts_with(driver) && (candidate.size() == driver.size() || candidate[driver.size()] == ':');
+}
+
+std::string network_target(const NetworkId& id) { return "/networks/" + id.str(); }
+
+std::string container_by_name_target(std::string_view name) {
+  return containers_target("name", "^/" + regex_quoted(name) + "$");
+}
+
+std::string container_by_id_target(std::string_view id) { return containers_target("id", std::string(id)); }
+
+std::string events_target(std::int64_t seconds, std::int64_t nanoseconds) {
+  char since[48];
+  (void)std::snprintf(since, sizeof since, "%lld.%09lld", static_cast<long long>(seconds),
+                      static_cast<long long>(nanoseconds));
+  const json filters = {{"type", {"container", "network"}}};
+  return std::string("/events?since=") + since + "&filters=" + percent_encoded(filters.dump());
+}
+
+}  // namespace microseg::docker::wire

@@ -1,0 +1,35 @@
+// The Engine API's JSON: text -> values. Pure. All errors are `invalid`: the answer is not what an engine sends.
+// Fields that we do not read may be anything; maps and lists may be null, as Go prints empty ones.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "microseg/docker/engine_api.h"
+
+namespace microseg::docker::wire {
+
+// GET /networks/{id}
+Result<NetworkInfo> parse_network(std::string_view text);
+// GET /networks
+Result<std::vector<NetworkInfo>> parse_networks(std::string_view text);
+// GET /containers/json
+Result<std::vector<model::Container>> parse_containers(std::string_view text);
+// One line of GET /events
+Result<Event> parse_event(std::string_view text);
+// The message of an error answer; the text itself (shortened) where it is no {"message": …}.
+std::string error_message(std::string_view text);
+
+// `driver` or `driver:TAG`, as a managed plugin's networks name it.
+bool is_driver(std::string_view candidate, std::string_view driver);
+
+// Request targets.
+std::string network_target(const NetworkId& id);
+std::string container_by_name_target(std::string_view name);
+std::string container_by_id_target(std::string_view id);
+// `since`: Unix time in seconds and nanoseconds.
+std::string events_target(std::int64_t seconds, std::int64_t nanoseconds);
+
+}  // namespace microseg::docker::wire
