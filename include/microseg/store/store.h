@@ -16,7 +16,9 @@ struct Revision {
   model::AppliedPolicy policy;
 };
 
-// Changes to write together or not at all.
+// Changes to write together or not at all. Removals are done first, so a network that is removed and put in one change
+// is there afterwards, without what it had. Putting what is there replaces it. An endpoint or a revision of a network
+// that is not stored, and text that is not UTF-8, are refused (invalid).
 struct Change {
   std::vector<model::Network> put_networks;
   std::vector<model::Endpoint> put_endpoints;
