@@ -5,6 +5,13 @@
 //   peer      = NAME | "any" | "{" term {"," term} "}" | "world" | "host" | CIDR
 //   term      = KEY "=" VALUE | KEY "!=" VALUE | KEY | "!" KEY
 //   item      = PORT | PORT "-" PORT, each with an optional "/tcp" (the default), "/udp" or "/sctp"; or "icmp"
+//
+//   NAME  = 1 to 255 of [A-Za-z0-9_.-], as Docker, compose and Swarm name things. In "quotes" where it is one of the
+//           words above, looks like an IPv4 address, or does not begin with a letter or digit.
+//   KEY   = [A-Za-z0-9_./-]+; KEY and VALUE may be any text in "quotes", with \" and \\ for a quote and a backslash.
+//   VALUE = as KEY; "" is the empty value.
+//
+// Newlines end a statement wherever they are, also within { }. Text is UTF-8 without control characters.
 #pragma once
 
 #include <cstdint>
@@ -38,9 +45,9 @@ struct Selector {
 
 struct Peer {
   enum class Kind { name, any, selector, world, host, cidr } kind = Kind::any;
-  std::string name;              // kind name
-  Selector selector;             // kind selector
-  std::optional<Prefix> cidr;    // kind cidr, host bits cleared
+  std::string name;            // kind name
+  Selector selector;           // kind selector
+  std::optional<Prefix> cidr;  // kind cidr, host bits cleared
   std::string str() const;
   auto operator<=>(const Peer&) const = default;
 };
@@ -64,6 +71,15 @@ struct Statement {
 struct Policy {
   std::vector<Statement> statements;  // as written; their order has no meaning
 };
+
+// Whether the language can write `s` as a NAME.
+bool is_name(std::string_view s);
+
+// What one source may hold; enough for people, small enough that no text keeps the daemon busy.
+inline constexpr std::size_t kMaxText = 65536;  // bytes
+inline constexpr std::size_t kMaxStatements = 2000;
+inline constexpr std::size_t kMaxItems = 128;  // ports of one statement
+inline constexpr std::size_t kMaxTerms = 16;   // terms of one selector
 
 // Parses one source. `origin` names it in statements and errors ("option microseg.policy"). An empty text is a valid,
 // empty policy. Errors (invalid) name line and column, both from 1, and what was expected:
