@@ -1,0 +1,1 @@
+"""Real Docker Engines, several versions, on one machine, without touching the machine they run on."""
