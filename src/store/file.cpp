@@ -103,7 +103,9 @@ Status check_plain_file(const std::string& path) {
   std::array<char, sizeof kMagic> head{};
   const auto got = ::read(file.get(), head.data(), head.size());
   if (got < 0) return error_from_errno(errno, "read " + path);
-  if (static_cast<std::size_t>(got) < head.size() || std::memcmp(head.data(), kMagic, sizeof kMagic) != 0)
+  constexpr off_t kSmallestPage = 512;
+  if (found.st_size < kSmallestPage || static_cast<std::size_t>(got) < head.size() ||
+      std::memcmp(head.data(), kMagic, sizeof kMagic) != 0)
     return refuse(Errc::invalid, path, std::string("is damaged (it does not start as an SQLite file does)") + kRemedy);
   return {};
 }
@@ -135,6 +137,15 @@ Result<int> inspect(const std::string& path) {
   return std::move(error).in("state database " + path);
 }
 
+// Proves that the database can be written, and brings its schema up to date.
+Status upgrade(Db& db, int version) {
+  MS_TRY(auto transaction, Transaction::begin(db));
+  if (version == kSchemaVersion) return {};
+  MS_CHECK(migrate(db, version));
+  MS_TRY([[maybe_unused]] const auto state, read_state(db));
+  return transaction.commit();
+}
+
 }  // namespace
 
 Result<Db> open_file(const std::string& directory) {
@@ -145,13 +156,8 @@ Result<Db> open_file(const std::string& directory) {
 
   MS_TRY(auto db, Db::open(path, SQLITE_OPEN_READWRITE));
   // FULL: a commit is on the disk, not just on its way there, before write() returns.
-  MS_CHECK(db.exec("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF"));
-  MS_TRY(auto transaction, Transaction::begin(db).in("open " + path + " for writing"));
-  if (version < kSchemaVersion) {
-    MS_CHECK(migrate(db, version).in("upgrade " + path));
-    MS_TRY([[maybe_unused]] const auto state, read_state(db).in("upgrade " + path));
-    MS_CHECK(transaction.commit().in("upgrade " + path));
-  }
+  MS_CHECK(db.exec("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"));
+  MS_CHECK(upgrade(db, version).in("open " + path + " for writing"));
   return db;
 }
 

@@ -40,11 +40,14 @@ inline void spit(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 
-// Every file below `directory` with its bytes.
+// Every file below `directory` with its bytes; but not the bytes of "-shm" files, which are SQLite's index of the log
+// in shared memory, made anew from it by whoever comes first.
 inline std::map<std::string, std::string> contents(const std::string& directory) {
   std::map<std::string, std::string> all;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory))
-    all[entry.path().string()] = entry.is_regular_file() ? slurp(entry.path().string()) : "(not a file)";
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    const auto path = entry.path().string();
+    all[path] = !entry.is_regular_file() ? "(not a file)" : path.ends_with("-shm") ? "(an index)" : slurp(path);
+  }
   return all;
 }
 
