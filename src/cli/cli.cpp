@@ -9,8 +9,8 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "client.h"
 #include "completion.h"
@@ -86,6 +86,14 @@ Exit policy_show(const Arguments& args, const Streams& io) {
   return ask(args, io, policy_call("GET", args), [](auto& a) { return show_policy(a, now_ms()); });
 }
 
+std::optional<std::string> read_all(std::istream& in) {
+  std::string text;
+  char part[4096];
+  while (in.read(part, sizeof part) || in.gcount() > 0) text.append(part, static_cast<std::size_t>(in.gcount()));
+  if (in.bad()) return std::nullopt;
+  return text;
+}
+
 // From FILE, or from standard input where FILE is "-" or absent and nobody sits at it.
 std::variant<std::string, Failure> read_policy(const Arguments& args, std::istream& in) {
   if (args.file.empty() && &in == &std::cin && ::isatty(STDIN_FILENO) == 1)
@@ -93,14 +101,14 @@ std::variant<std::string, Failure> read_policy(const Arguments& args, std::istre
                    "no policy given; name a FILE, or pipe one in: echo 'allow web -> api : 8080' | microseg "
                    "policy apply " +
                        args.network};
-  if (args.file.empty() || args.file == "-") return std::string(std::istreambuf_iterator<char>(in), {});
+  const bool standard = args.file.empty() || args.file == "-";
   errno = 0;
-  std::ifstream file(args.file, std::ios::binary);
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  if (!file.is_open() || file.bad())
-    return Failure{kUsage, "cannot read the policy file '" + args.file +
-                               "': " + (errno != 0 ? std::strerror(errno) : "read error") + "; check its path"};
-  return text;
+  std::ifstream file;
+  if (!standard) file.open(args.file, std::ios::binary);
+  auto text = standard ? read_all(in) : file.is_open() ? read_all(file) : std::nullopt;
+  if (text) return *std::move(text);
+  return Failure{kUsage, "cannot read the policy from " + (standard ? "standard input" : "'" + args.file + "'") + ": " +
+                             (errno != 0 ? std::strerror(errno) : "read error") + "; check the path"};
 }
 
 Exit policy_apply(const Arguments& args, const Streams& io) {
@@ -169,7 +177,10 @@ class Parser {
     try {
       app_.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
-      return app_.exit(e, io.out, io.err) == 0 ? kDone : kUsage;
+      if (e.get_exit_code() == 0) return app_.exit(e, io.out, io.err);  // --help, --version
+      const auto unknown = app_.remaining(true);
+      return int{fail(io, {kUsage, (unknown.empty() ? e.what() : "unknown argument '" + unknown.front() + "'") +
+                                       std::string("; see microseg --help")})};
     }
     return command_;
   }
@@ -253,7 +264,9 @@ int run(int argc, const char* const* argv, std::istream& in, std::ostream& out, 
   Parser parser(args);
   auto parsed = parser.parse(argc, argv, io);
   if (auto* code = std::get_if<int>(&parsed)) return *code;
-  return std::get<Command>(parsed)(args, io);
+  const Exit code = std::get<Command>(parsed)(args, io);
+  if (!out.flush()) return fail(io, {kRefused, "done, but cannot write the answer to standard output"});
+  return code;
 }
 
 }  // namespace microseg::cli

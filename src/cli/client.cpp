@@ -50,6 +50,7 @@ Failure unreachable(const std::string& socket, const Error& error) {
 }
 
 Failure refused(const http::Response& response) {
+  if (response.status == 403) return {kUnreachable, "microsegd answers root only; try again as root"};
   const auto body = nlohmann::json::parse(response.body, nullptr, false);
   const auto unknown = [&] {
     return Failure{kRefused, "unexpected answer (status " + std::to_string(response.status) +
