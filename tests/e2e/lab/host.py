@@ -139,7 +139,9 @@ class Host:
         self.holder = children(self.unshare.pid)[0]
 
     def path(self, inside):
-        """A path of the host, as seen from here."""
+        """A path of the host, as seen from here. (A link like /var/run -> /run would lead to the machine's own.)"""
+        if inside.startswith("/var/run/"):
+            inside = inside[len("/var"):]
         return f"/proc/{self.holder}/root{inside}"
 
     def enter(self, *command):

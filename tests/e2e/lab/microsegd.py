@@ -119,12 +119,13 @@ class Managed(Microseg):
         plugin = json.loads(self.host.docker("plugin", "inspect", self.name).stdout)[0]
         return glob.glob(self.host.path(f"/run/docker/plugins/{plugin['Id']}") + "/*.sock")[0].split("/root", 1)[1]
 
-    def package(self, bin_dir, env=None):
+    def package(self, bin_dir):
         out = os.path.join(self.host.shared, "plugin")
         shutil.rmtree(out, ignore_errors=True)
-        subprocess.run([os.path.join(REPOSITORY, "plugin/package"), out], check=True, capture_output=True, text=True,
-                       env={**os.environ, "MICROSEG_BIN": bin_dir, **(env or {})})
-        return out
+        done = subprocess.run([os.path.join(REPOSITORY, "plugin/package"), out, "--bin", bin_dir], capture_output=True,
+                              text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"plugin/package: {done.stdout}{done.stderr}")
 
     def create(self, bin_dir):
         self.package(bin_dir)

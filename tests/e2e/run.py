@@ -1,0 +1,107 @@
+#!/usr/bin/python3
+"""End-to-end tests: real engines, real containers, real packets.
+
+    tests/e2e/run.py [--bin DIR] [--engine V ...] [--only NAME ...] [--list] [--summary FILE]
+
+Prints `ok NAME: figures` or `FAILED NAME: ...` with the state of all it used, and `e2e: N passed, N failed` at the end.
+Needs root. A NAME of --only matches from its beginning: `--only compose` runs it on every engine.
+"""
+
+import argparse
+import glob
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+from lab import engines, registry  # noqa: E402
+from lab.host import Lab  # noqa: E402
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="End-to-end tests with real Docker Engines")
+    parser.add_argument("--bin", default=os.path.join(engines.REPOSITORY, "build/release/bin"),
+                        help="where microsegd and microseg are (default build/release/bin)")
+    parser.add_argument("--engine", nargs="+", choices=registry.ALL, default=list(registry.ALL))
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=[""])
+    parser.add_argument("--list", action="store_true", help="names only")
+    parser.add_argument("--summary", metavar="FILE", help='write {"passed": n, "failed": n} there')
+    parser.add_argument("--keep", action="store_true", help="leave the work directory, with logs, behind")
+    return parser.parse_args()
+
+
+def load_tests(args):
+    for path in sorted(glob.glob(os.path.join(os.path.dirname(os.path.realpath(__file__)), "test_*.py"))):
+        importlib.import_module(os.path.splitext(os.path.basename(path))[0])
+    chosen = [t for t in registry.TESTS if t.engine in ["", *args.engine] and any(t.name.startswith(o) for o in args.only)]
+    return sorted(chosen, key=lambda t: t.engine)  # an engine's tests together: they share its host
+
+
+def run_one(test, lab, bin_dir, shared):
+    context = registry.Context(lab, bin_dir, test.engine, shared)
+    started = time.monotonic()
+    try:
+        figures = test.function(context)
+        print(f"ok {test.name}: {figures} ({time.monotonic() - started:.1f} s)", flush=True)
+        return True
+    except Exception as error:
+        print(f"FAILED {test.name}: {error} ({time.monotonic() - started:.1f} s)")
+        if not isinstance(error, registry.Failure):
+            traceback.print_exc(file=sys.stdout)
+        try:
+            print(context.state())
+        except (OSError, subprocess.SubprocessError) as broken:
+            print(f"(its state could not be read: {broken})")
+        sys.stdout.flush()
+        shared.pop(test.engine, None)  # the next test starts from a clean host
+        return False
+    finally:
+        kept = {id(host) for host, _ in shared.values()}
+        for host in context.used:
+            if id(host) not in kept:
+                host.close()
+
+
+def main():
+    args = arguments()
+    args.bin = os.path.realpath(args.bin)
+    tests = load_tests(args)
+    if args.list:
+        print("\n".join(t.name for t in tests))
+        return 0
+    if os.geteuid() != 0:
+        sys.exit("e2e: needs root: it makes namespaces and starts engines")
+    for program in ("microsegd", "microseg"):
+        if not os.access(os.path.join(args.bin, program), os.X_OK):
+            sys.exit(f"e2e: {args.bin}/{program} is missing; build it: cmake --preset release && cmake --build --preset release")
+    # Ended from outside: still close everything.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    passed, started = 0, time.monotonic()
+    with Lab(keep=args.keep) as lab:
+        shared = {}
+        for i, test in enumerate(tests):
+            if i == 0 or tests[i - 1].engine != test.engine:
+                for host, _ in shared.values():
+                    host.close()
+                shared.clear()
+                if test.engine:
+                    found = engines.engine(test.engine).version
+                    moved_on = "" if found == test.engine else f" (asked for {test.engine}: its suite has moved on)"
+                    print(f"-- Docker Engine {found}{moved_on}", flush=True)
+            passed += run_one(test, lab, args.bin, shared)
+    failed = len(tests) - passed
+    if args.summary:
+        with open(args.summary, "w") as f:
+            json.dump({"passed": passed, "failed": failed}, f)
+    print(f"e2e: {time.monotonic() - started:.0f} s")
+    print(f"e2e: {passed} passed, {failed} failed")
+    return 1 if failed or not tests else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

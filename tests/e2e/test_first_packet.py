@@ -1,0 +1,51 @@
+"""Containers whose first instruction connects, to an allowed and to a forbidden peer at once."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+from lab import container
+from lab.image import IMAGE
+from lab.registry import ALL, PRIMARY, expect, test
+
+POLICY = "allow early -> open : 7000"
+
+
+@test("first_packet", engines=ALL)
+def first_packet(context):
+    starts = 200 if context.engine == PRIMARY else 60
+    host, microseg = context.machine()
+    host.api.create_network("first", microseg.driver, ["10.61.0.0/22"], {"microseg.policy": POLICY})
+    servers = {name: container.serve(host, name, "first", "tcp:7000", "udp:7000") for name in ("open", "closed")}
+    addresses = [servers["open"].ip, "7000", servers["closed"].ip, "7000", "2000"]
+
+    def once(i):
+        # By label, as most users say it: the class has to be found through the Engine API before Join answers.
+        made = host.api.run(f"early-{i}", IMAGE, ["firstconnect", *addresses], "first", {"microseg.service": "early"})
+        host.api.wait(made)
+        result = json.loads(host.api.logs(made))
+        host.api.remove(made)
+        return result
+
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(once, range(starts)))
+    accepted = sum(r["allowed"] == "accepted" for r in results)
+    leaked = sum(r["forbidden"] == "accepted" for r in results)
+    delivered = len(servers["closed"].received())
+    late = count_late(microseg)
+    for server in servers.values():
+        server.remove()
+    host.api.call("DELETE", "/networks/first")
+    ms = sorted(r["allowed_ms"] for r in results)
+    figures = (f"{starts} starts: {accepted} allowed connections accepted, {leaked} forbidden accepted, {delivered} delivered; "
+               f"class known before Join in {100 * (starts - late) / starts:.1f}%; connect median {ms[len(ms) // 2]:.2f} ms, "
+               f"slowest {ms[-1]:.1f} ms")
+    expect(accepted == starts and leaked == 0 and delivered == 0, figures + f"; not accepted: "
+           f"{[r for r in results if r['allowed'] != 'accepted'][:5]}")
+    expect(late <= starts // 100, figures + "; expected at least 99%")
+    return figures
+
+
+def count_late(microseg):
+    """Endpoints that joined in quarantine and were resolved afterwards, by the daemon's log."""
+    with open(microseg.log) as log:
+        return sum(1 for line in log if " joined " in line and "quarantined=" in line)
