@@ -1,0 +1,59 @@
+// Kernel: the one door to the machine. Two implementations, the real one and the tests' fake, held to the same
+// behaviour by tests/contract. Not thread-safe: the engine's thread owns it. Only `watch` starts a thread of its own.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "microseg/base/result.h"
+#include "microseg/kstate/plan.h"
+
+namespace microseg::kernel {
+
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+
+  // Names of the segments that exist, i.e. namespaces mounted in our directory.
+  virtual Result<std::vector<std::string>> segments() = 0;
+  // Success when it exists already. A namespace that is alive but has lost its mount gets it back.
+  virtual Status create_segment(const std::string& name) = 0;
+  // With all that is in it. Success when it is gone already.
+  virtual Status delete_segment(const std::string& name) = 0;
+
+  // What the segment holds of ours: links with our alias, routes of our protocol, permanent neighbours, the table,
+  // and those of `sysctls` (paths below /proc/sys) that this kernel has. Consistent: an interrupted dump is done again.
+  // not_found: no such segment.
+  virtual Result<kstate::Segment> observe(const std::string& name, const std::vector<std::string>& sysctls) = 0;
+
+  // Does one op. On error nothing of an nft transaction or of a link remains.
+  //   not_found    DelLink or MendLink of an absent link; AddLink into a sandbox that is gone
+  //   exists       AddLink of a present name
+  //   unavailable  the kernel was busy: observe and try again
+  virtual Status apply(const std::string& name, const kstate::Op& op) = 0;
+
+  // Packets by named counter of the segment's table.
+  virtual Result<std::map<std::string, std::uint64_t>> counters(const std::string& name) = 0;
+
+  // From now on calls `changed` with a segment's name, on another thread, after anybody but us changed something in
+  // it or events were lost. Once at most.
+  virtual void watch(std::function<void(const std::string&)> changed) = 0;
+};
+
+// A must-have or nice-to-have of the running kernel.
+struct Capability {
+  std::string name;     // "veth", "nf_tables", "conntrack"
+  bool required = true;
+  std::string missing;  // "" when present, else what the kernel said
+};
+
+// Tries each feature in a throw-away namespace. Never fails: what cannot be tried is missing.
+std::vector<Capability> probe();
+
+// The real one. Segments are mounted in `directory` (made when missing), e.g. /run/microseg/netns.
+Result<std::unique_ptr<Kernel>> make_linux_kernel(const std::string& directory);
+
+}  // namespace microseg::kernel

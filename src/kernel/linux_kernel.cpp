@@ -1,0 +1,127 @@
+#include "linux_kernel.h"
+
+#include <linux/membarrier.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "nft.h"
+#include "rtnl.h"
+
+namespace microseg::kernel {
+namespace {
+
+template <class... Fs>
+struct Overload : Fs... { using Fs::operator()...; };
+template <class... Fs>
+Overload(Fs...) -> Overload<Fs...>;
+
+ino_t inode_of(const Fd& fd) {
+  struct stat st {};
+  return fstat(fd.get(), &st) == 0 ? st.st_ino : 0;
+}
+
+// Packets go their way through the rules inside an RCU read-side section; this waits for all that are in one now
+// (membarrier(2): MEMBARRIER_CMD_GLOBAL is synchronize_rcu).
+Status quiesce() {
+  if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0) return {};
+  return error_from_errno(errno, "membarrier");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Kernel>> make_linux_kernel(const std::string& directory) {
+  std::error_code failed;
+  std::filesystem::create_directories(directory, failed);
+  if (failed) return error_from_errno(failed.value(), "create " + directory);
+  MS_TRY(auto host, own_netns());
+  return std::unique_ptr<Kernel>(new LinuxKernel(directory, std::move(host)));
+}
+
+Result<std::vector<std::string>> LinuxKernel::segments() {
+  std::vector<std::string> out;
+  std::error_code failed;
+  for (auto& entry : std::filesystem::directory_iterator(directory_, failed))
+    if (open_netns(entry.path())) out.push_back(entry.path().filename());
+  if (failed) return error_from_errno(failed.value(), "list " + directory_);
+  return out;
+}
+
+Status LinuxKernel::create_segment(const std::string& name) {
+  const std::string path = path_of(name);
+  auto mounted = open_netns(path);
+  auto it = segments_.find(name);
+  if (mounted && (it == segments_.end() || inode_of(mounted.value()) == inode_of(it->second.netns))) return {};
+  if (mounted) {
+    // Somebody mounted another namespace over ours. Ours, where the links are, goes back on top.
+    MS_CHECK(unpin_netns(path));
+  }
+  if (it != segments_.end()) return pin_netns(it->second.netns, path);
+  MS_TRY(auto netns, new_netns());
+  return pin_netns(netns, path);
+}
+
+Status LinuxKernel::delete_segment(const std::string& name) {
+  // A network's last endpoint may have left a moment ago; what is still in there goes with its links.
+  if (auto segment = find(name); segment) {
+    if (auto links = observe_links(segment.value()->route))
+      for (auto& [link, _] : links.value()) (void)del_link(segment.value()->route, link);
+  }
+  if (monitor_) monitor_->forget(name);
+  segments_.erase(name);
+  return unpin_netns(path_of(name));
+}
+
+Result<LinuxKernel::Segment*> LinuxKernel::find(const std::string& name) {
+  if (auto it = segments_.find(name); it != segments_.end()) return &it->second;
+  MS_TRY(auto netns, open_netns(path_of(name)));
+  MS_TRY(auto route, NetlinkSocket::open(netns, NETLINK_ROUTE));
+  MS_TRY(auto filter, NetlinkSocket::open(netns, NETLINK_NETFILTER));
+  auto it = segments_.emplace(name, Segment{std::move(netns), std::move(route), std::move(filter)}).first;
+  if (monitor_) start_watching(name, it->second);
+  return &it->second;
+}
+
+Result<kstate::Segment> LinuxKernel::observe(const std::string& name, const std::vector<std::string>& sysctls) {
+  MS_CHECK(open_netns(path_of(name)));  // a namespace without its mount is not there for anybody who comes after us
+  MS_TRY(auto* segment, find(name));
+  kstate::Segment out;
+  MS_TRY(out.sysctls, read_sysctls(segment->netns, sysctls));
+  MS_TRY(out.links, observe_links(segment->route));
+  MS_TRY(out.table, observe_table(segment->filter));
+  return out;
+}
+
+Status LinuxKernel::apply(const std::string& name, const kstate::Op& op) {
+  MS_TRY(auto* segment, find(name));
+  return std::visit(
+      Overload{
+          [&](const kstate::SetSysctl& o) { return write_sysctl(segment->netns, o.path, o.value); },
+          [&](const kstate::AddLink& o) { return add_link(segment->route, host_, o.name, o.link); },
+          [&](const kstate::DelLink& o) { return del_link(segment->route, o.name); },
+          [&](const kstate::MendLink& o) { return mend_link(segment->route, o.name, o.link); },
+          [&](const kstate::Nft& o) { return apply_nft(segment->filter, o.ops); },
+          [&](const kstate::Quiesce&) { return quiesce(); },
+          [&](const kstate::PurgeConnections& o) { return purge_connections(segment->filter, o); },
+      },
+      op);
+}
+
+Result<std::map<std::string, std::uint64_t>> LinuxKernel::counters(const std::string& name) {
+  MS_TRY(auto* segment, find(name));
+  return read_counters(segment->filter);
+}
+
+void LinuxKernel::watch(std::function<void(const std::string&)> changed) {
+  monitor_ = std::make_unique<Monitor>(std::move(changed));
+  for (auto& [name, segment] : segments_) start_watching(name, segment);
+}
+
+void LinuxKernel::start_watching(const std::string& name, Segment& segment) {
+  monitor_->add(name, segment.netns, {segment.route.port_id(), segment.filter.port_id()});
+}
+
+}  // namespace microseg::kernel

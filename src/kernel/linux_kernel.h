@@ -1,0 +1,43 @@
+// Kernel over rtnetlink and nfnetlink: a namespace's descriptor and two sockets per segment.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "microseg/kernel/kernel.h"
+#include "monitor.h"
+#include "netlink.h"
+#include "netns.h"
+
+namespace microseg::kernel {
+
+class LinuxKernel final : public Kernel {
+ public:
+  LinuxKernel(std::string directory, Fd host) : directory_(std::move(directory)), host_(std::move(host)) {}
+
+  Result<std::vector<std::string>> segments() override;
+  Status create_segment(const std::string& name) override;
+  Status delete_segment(const std::string& name) override;
+  Result<kstate::Segment> observe(const std::string& name, const std::vector<std::string>& sysctls) override;
+  Status apply(const std::string& name, const kstate::Op& op) override;
+  Result<std::map<std::string, std::uint64_t>> counters(const std::string& name) override;
+  void watch(std::function<void(const std::string&)> changed) override;
+
+ private:
+  struct Segment {
+    Fd netns;
+    NetlinkSocket route, filter;
+  };
+  std::string path_of(const std::string& name) const { return directory_ + "/" + name; }
+  // Opens the segment's sockets at its first use. The descriptor keeps the namespace alive without its mount.
+  Result<Segment*> find(const std::string& name);
+  void start_watching(const std::string& name, Segment& segment);
+
+  std::string directory_;
+  Fd host_;
+  std::map<std::string, Segment> segments_;
+  std::unique_ptr<Monitor> monitor_;
+};
+
+}  // namespace microseg::kernel

@@ -1,0 +1,126 @@
+#include "monitor.h"
+
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+
+#include "microseg/base/log.h"
+#include "netns.h"
+
+namespace microseg::kernel {
+namespace {
+
+Fd open_subscribed(const Fd& netns, int protocol, const std::vector<int>& groups) {
+  Fd out;
+  (void)in_netns(netns, [&] {
+    Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
+    if (!fd.is_open()) return;
+    sockaddr_nl address{};
+    address.nl_family = AF_NETLINK;
+    if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) return;
+    for (int group : groups)
+      if (setsockopt(fd.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) < 0) return;
+    out = std::move(fd);
+  });
+  return out;
+}
+
+}  // namespace
+
+Monitor::Monitor(std::function<void(const std::string&)> changed)
+    : changed_(std::move(changed)), poll_(epoll_create1(EPOLL_CLOEXEC)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = wake_.get();
+  (void)epoll_ctl(poll_.get(), EPOLL_CTL_ADD, wake_.get(), &event);
+  thread_ = std::thread([this] { run(); });
+}
+
+Monitor::~Monitor() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake();
+  thread_.join();
+}
+
+void Monitor::wake() const {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] auto written = ::write(wake_.get(), &one, sizeof one);
+}
+
+void Monitor::add(const std::string& segment, const Fd& netns, std::vector<std::uint32_t> own_ports) {
+  Watched watched;
+  watched.route = open_subscribed(netns, NETLINK_ROUTE,
+                                  {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE,
+                                   RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE});
+  watched.filter = open_subscribed(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
+  watched.own_ports = std::move(own_ports);
+  if (!watched.route.is_open() || !watched.filter.is_open()) {
+    log_warn("segment not watched; drift is found by the periodic check", {{"segment", segment}});
+    return;
+  }
+  std::lock_guard lock(mutex_);
+  auto& slot = watched_[segment] = std::move(watched);
+  for (auto* socket : {&slot.route, &slot.filter}) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = socket->get();
+    (void)epoll_ctl(poll_.get(), EPOLL_CTL_ADD, socket->get(), &event);
+  }
+}
+
+void Monitor::forget(const std::string& segment) {
+  std::lock_guard lock(mutex_);
+  watched_.erase(segment);  // closing takes a descriptor out of the epoll set
+}
+
+// Reads all that waits; true when any of it was not caused by us, or was lost.
+bool Monitor::drain(const Watched& watched, const Fd& socket) const {
+  bool foreign = false;
+  alignas(nlmsghdr) char buffer[32768];
+  for (;;) {
+    ssize_t n = ::recv(socket.get(), buffer, sizeof buffer, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == ENOBUFS) {
+      foreign = true;
+      continue;
+    }
+    if (n <= 0) return foreign;
+    int len = static_cast<int>(n);
+    for (auto* nlh = reinterpret_cast<nlmsghdr*>(buffer); mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len)) {
+      auto& own = watched.own_ports;
+      if (std::find(own.begin(), own.end(), nlh->nlmsg_pid) == own.end()) foreign = true;
+    }
+  }
+}
+
+void Monitor::run() {
+  epoll_event events[64];
+  for (;;) {
+    int n = epoll_wait(poll_.get(), events, 64, -1);
+    if (n < 0 && errno != EINTR) return;
+    std::set<std::string> touched;
+    {
+      std::lock_guard lock(mutex_);
+      if (stop_) return;
+      for (int i = 0; i < n; ++i)
+        for (auto& [name, watched] : watched_)
+          for (auto* socket : {&watched.route, &watched.filter})
+            if (socket->get() == events[i].data.fd && drain(watched, *socket)) touched.insert(name);
+    }
+    for (auto& name : touched) changed_(name);
+  }
+}
+
+}  // namespace microseg::kernel

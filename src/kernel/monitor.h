@@ -1,0 +1,45 @@
+// Watches segments for changes that others make: a link deleted, a table touched, a route or a mount gone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "microseg/base/fd.h"
+
+struct nlmsghdr;
+
+namespace microseg::kernel {
+
+class Monitor {
+ public:
+  // `changed` is called on the monitor's thread.
+  explicit Monitor(std::function<void(const std::string&)> changed);
+  ~Monitor();
+
+  // Changes made through the sockets with these port ids are ours and not reported.
+  void add(const std::string& segment, const Fd& netns, std::vector<std::uint32_t> own_ports);
+  void forget(const std::string& segment);
+
+ private:
+  struct Watched {
+    Fd route, filter;
+    std::vector<std::uint32_t> own_ports;
+  };
+  void run();
+  bool drain(const Watched& watched, const Fd& socket) const;
+  void wake() const;
+
+  std::function<void(const std::string&)> changed_;
+  std::mutex mutex_;
+  std::map<std::string, Watched> watched_;
+  bool stop_ = false;
+  Fd poll_, wake_;
+  std::thread thread_;
+};
+
+}  // namespace microseg::kernel

@@ -1,0 +1,29 @@
+// Our table of one segment, over nfnetlink (libnftnl builds and reads every message).
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "microseg/kstate/plan.h"
+#include "netlink.h"
+
+namespace microseg::kernel {
+
+inline constexpr const char* kTable = "microseg";
+
+// The table as the kernel holds it; absent when there is none. Rules with instructions that we never write show as
+// kstate::Foreign, so they always differ from what is wanted.
+Result<std::optional<kstate::Table>> observe_table(NetlinkSocket& socket);
+
+// One transaction: all of it or nothing.
+Status apply_nft(NetlinkSocket& socket, const std::vector<kstate::NftOp>& ops);
+
+// Packets by named counter.
+Result<std::map<std::string, std::uint64_t>> read_counters(NetlinkSocket& socket);
+
+// Deletes tracked connections of the segment by mark (linux/netfilter/nfnetlink_conntrack.h, IPCTNL_MSG_CT_DELETE).
+Status purge_connections(NetlinkSocket& socket, const kstate::PurgeConnections& which);
+
+}  // namespace microseg::kernel

@@ -1,0 +1,23 @@
+// What differs between two tables, as the parts of one transaction.
+#pragma once
+
+#include <vector>
+
+#include "microseg/kstate/plan.h"
+
+namespace microseg::reconcile {
+
+struct TableDelta {
+  std::vector<kstate::NftOp> ops;
+  bool takes_away = false;  // a permission or an address is gone or has changed, or a rule's old form
+};
+
+// Both without the generation's chains. A set of another type or a foreign object cannot be turned into what is wanted
+// in place: `rebuild` says so.
+TableDelta delta(const kstate::Table& desired, const kstate::Table& observed);
+bool needs_rebuild(const kstate::Table& desired, const kstate::Table& observed);
+
+// Everything of a table, from nothing.
+std::vector<kstate::NftOp> build(const kstate::Table& table);
+
+}  // namespace microseg::reconcile
