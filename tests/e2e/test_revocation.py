@@ -3,12 +3,12 @@
 import glob
 import os
 import signal
-import struct
 import time
 
 from lab import container
 from lab.engine_api import wait_until
 from lab.registry import expect, test
+from lab.traffic import arrivals
 
 TRIALS = 100
 GRACE_NS = 20_000_000
@@ -16,13 +16,6 @@ KEPT = "allow left -> right : 7001\nallow right -> left : 7001\nallow left -> ri
 # The connections under test run in both directions, each with an echo: four flows of packets a trial.
 BOTH = KEPT + ("allow left -> right : 7000\nallow right -> left : 7000\n"
                "allow left -> right : 7000/udp\nallow right -> left : 7000/udp\n")
-
-
-def arrivals(path):
-    """(sequence, sent, arrived) of every record in a file of tests/tools/stream."""
-    with open(path, "rb") as f:
-        data = f.read()
-    return list(struct.iter_unpack("<qqq", data[:len(data) // 24 * 24]))
 
 
 @test("revocation")
