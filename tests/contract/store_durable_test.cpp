@@ -59,7 +59,7 @@ TEST_CASE("killed 30 times while writing: every acknowledged write is there, and
     ::close(ends[1]);
 
     // At any moment: in the first start, in the first write, or somewhere in the loop.
-    const timespec moment{0, static_cast<long>(random() % 40'000'000)};
+    const timespec moment{0, static_cast<long>(random() % 120'000'000)};
     ::nanosleep(&moment, nullptr);
     REQUIRE(::kill(child, SIGKILL) == 0);
     int status = 0;
