@@ -1,7 +1,6 @@
 #include "http/response_parser.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "http/framing.h"
 
@@ -29,32 +28,38 @@ std::string_view trimmed(std::string_view s) {
 
 Status ResponseParser::feed(std::string_view bytes, const OnBody& on_body) {
   while (!bytes.empty() && state_ != State::done) {
-    if (state_ == State::body || state_ == State::chunk || state_ == State::until_end) {
-      std::size_t n = bytes.size();
-      if (state_ == State::until_end)
-        MS_CHECK(count(n));
-      else
-        n = static_cast<std::size_t>(std::min<std::uint64_t>(n, left_));
-      left_ -= state_ == State::until_end ? 0 : n;
-      if (state_ == State::body && left_ == 0) state_ = State::done;
-      if (state_ == State::chunk && left_ == 0) state_ = State::chunk_end;
-      on_body(bytes.substr(0, n));
-      bytes.remove_prefix(n);
-      continue;
-    }
-    const auto end = bytes.find('\n');
-    line_.append(bytes.substr(0, end));
-    bytes.remove_prefix(end == std::string_view::npos ? bytes.size() : end + 1);
-    if (line_.size() > kMaxLine) return unreadable("a line longer than 16 KiB");
-    if (end == std::string_view::npos) break;
-    if (line_.empty() || line_.back() != '\r') return unreadable("a line that does not end in CR LF");
-    line_.pop_back();
-    if (state_ != State::chunk_size && state_ != State::chunk_end) {
+    std::size_t used = bytes.size();
+    std::string_view data;
+    if (state_ == State::body) {
+      used = static_cast<std::size_t>(std::min<std::uint64_t>(used, left_));
+      data = bytes.substr(0, used);
+      left_ -= used;
+      if (left_ == 0) state_ = State::done;
+    } else if (state_ == State::until_end) {
+      data = bytes;
+      total_ += used;
+      MS_CHECK(limit(total_));
+    } else if (state_ == State::chunks) {
+      auto taken = chunks_.feed(bytes, data);
+      if (!taken) return unreadable(taken.error().text);
+      MS_CHECK(limit(chunks_.announced()));
+      used = taken.value();
+      if (chunks_.done()) state_ = State::done;
+    } else {
+      const auto end = bytes.find('\n');
+      line_.append(bytes.substr(0, end));
+      if (line_.size() > kMaxLine) return unreadable("a line longer than 16 KiB");
+      if (end == std::string_view::npos) break;
+      if (line_.empty() || line_.back() != '\r') return unreadable("a line that does not end in CR LF");
+      line_.pop_back();
       head_bytes_ += line_.size() + 2;
       if (head_bytes_ > kMaxHead) return unreadable("headers larger than 64 KiB");
+      MS_CHECK(line(line_));
+      line_.clear();
+      used = end + 1;
     }
-    MS_CHECK(line(line_));
-    line_.clear();
+    if (!data.empty()) on_body(data);
+    bytes.remove_prefix(used);
   }
   return {};
 }
@@ -68,19 +73,8 @@ Status ResponseParser::finish() {
 }
 
 Status ResponseParser::line(std::string_view text) {
-  switch (state_) {
-    case State::status_line: return status_line(text);
-    case State::headers: return text.empty() ? head_end() : header(text);
-    case State::chunk_size: return chunk_size(text);
-    case State::chunk_end:
-      if (!text.empty()) return unreadable("a chunk that is longer than it says");
-      state_ = State::chunk_size;
-      return {};
-    case State::trailers:
-      if (text.empty()) state_ = State::done;
-      return {};
-    default: return {};
-  }
+  if (state_ == State::status_line) return status_line(text);
+  return text.empty() ? head_end() : header(text);
 }
 
 Status ResponseParser::status_line(std::string_view text) {
@@ -127,9 +121,9 @@ Status ResponseParser::head_end() {
   if (head_only_ || status_ == 204 || status_ == 304) {
     state_ = State::done;
   } else if (chunked_) {
-    state_ = State::chunk_size;
+    state_ = State::chunks;
   } else if (length_) {
-    MS_CHECK(count(*length_));
+    MS_CHECK(limit(*length_));
     left_ = *length_;
     state_ = left_ == 0 ? State::done : State::body;
   } else {
@@ -138,23 +132,9 @@ Status ResponseParser::head_end() {
   return {};
 }
 
-Status ResponseParser::chunk_size(std::string_view text) {
-  const std::string_view digits = trimmed(text.substr(0, text.find(';')));  // extensions have no meaning for us
-  std::uint64_t n = 0;
-  auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), n, 16);
-  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size())
-    return unreadable("a chunk without a size");
-  MS_CHECK(count(n));
-  left_ = n;
-  state_ = n == 0 ? State::trailers : State::chunk;
-  return {};
-}
-
-Status ResponseParser::count(std::uint64_t bytes) {
-  if (max_body_ == kEndless) return {};
-  if (bytes > max_body_ - total_) return unreadable("a body larger than " + std::to_string(max_body_) + " bytes");
-  total_ += bytes;
-  return {};
+Status ResponseParser::limit(std::uint64_t body_bytes) const {
+  if (body_bytes <= max_body_) return {};
+  return unreadable("a body larger than " + std::to_string(max_body_) + " bytes");
 }
 
 }  // namespace microseg::http

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "http/chunks.h"
 #include "microseg/base/result.h"
 
 namespace microseg::http {
@@ -35,26 +36,26 @@ class ResponseParser {
   bool complete() const { return state_ == State::done; }
 
  private:
-  enum class State { status_line, headers, body, chunk_size, chunk, chunk_end, trailers, until_end, done };
+  enum class State { status_line, headers, body, chunks, until_end, done };
 
   Status line(std::string_view text);
   Status status_line(std::string_view text);
   Status header(std::string_view text);
   Status head_end();
-  Status chunk_size(std::string_view text);
-  Status count(std::uint64_t bytes);
+  Status limit(std::uint64_t body_bytes) const;
 
   std::uint64_t max_body_;
   bool head_only_;
   State state_ = State::status_line;
-  std::string line_;            // the part of a line that has come
-  std::size_t head_bytes_ = 0;  // of all lines but those of chunks
+  std::string line_;  // the part of a line that has come
+  std::size_t head_bytes_ = 0;
   int status_ = 0;
   bool head_done_ = false, chunked_ = false;
   std::optional<std::uint64_t> length_;
   std::string content_type_;
-  std::uint64_t left_ = 0;   // of the body or the chunk
-  std::uint64_t total_ = 0;  // of the body, announced or seen
+  ChunkDecoder chunks_;
+  std::uint64_t left_ = 0;   // of a body of known length
+  std::uint64_t total_ = 0;  // of one that lasts until the end
 };
 
 }  // namespace microseg::http
