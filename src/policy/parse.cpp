@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <tuple>
 
 #include "lexer.h"
 #include "microseg/policy/policy.h"
@@ -49,9 +50,15 @@ class Parser {
     return error(found.at, fmt::format("expected {}, found {}", what, found.shown()));
   }
 
+  // As position_of, for offsets that only grow.
+  std::size_t line_of(std::size_t at) {
+    for (; counted_ < at; ++counted_) line_ += text_[counted_] == '\n';
+    return line_;
+  }
+
   Result<Statement> statement() {
     Statement out;
-    out.origin = fmt::format("{}, line {}", origin_, position_of(text_, lexer_.peek().at).line);
+    out.origin = fmt::format("{}, line {}", origin_, line_of(lexer_.peek().at));
     if (lexer_.peek().is_word("deny"))
       out.action = Statement::Action::deny;
     else if (!lexer_.peek().is_word("allow"))
@@ -140,7 +147,7 @@ class Parser {
       return expected("',' or '}'");
     }
     (void)lexer_.take();
-    std::ranges::sort(out.terms);
+    std::ranges::sort(out.terms, {}, [](const Term& term) { return std::tie(term.key, term.op, term.value); });
     auto repeated = std::ranges::unique(out.terms);
     out.terms.erase(repeated.begin(), repeated.end());
     return out;
@@ -239,6 +246,7 @@ class Parser {
 
   std::string_view text_, origin_;
   Lexer lexer_;
+  std::size_t counted_ = 0, line_ = 1;
   std::optional<Error> not_enforced_;  // the first one
 };
 

@@ -35,7 +35,8 @@ struct Term {
   auto operator<=>(const Term&) const = default;
 };
 
-// A conjunction: every term must hold. Terms are sorted and unique, so equal selectors compare equal.
+// A conjunction: every term must hold. Terms are sorted by key and unique, so equal selectors compare
+// equal.
 struct Selector {
   std::vector<Term> terms;
   bool matches(const Labels& labels) const;
