@@ -58,9 +58,9 @@ def forge(context):
         c.remove()
     host.api.call("DELETE", "/networks/forged")
     figures = (f"{sum(sent[k] for k in kinds)} forged frames of {len(kinds)} kinds sent, "
-               f"{sum(sum(k.values()) for k in forged.values())} delivered to {len(sniffers)} watchers; {honest} of {2 * REPEAT} honest ones delivered")
+               f"{sum(sum(k.values()) for k in forged.values())} delivered to {len(sniffers)} watchers; {honest} arrivals of {2 * REPEAT} honest ones")
     expect(not forged, f"{figures}: {forged}")
-    expect(honest == 2 * REPEAT, figures)
+    expect(honest >= 2 * REPEAT, figures)  # more where the answer to one is an error that quotes it
     expect(all(v == "accepted" for v in still.values()), f"{figures}; afterwards the friend's own connections: {still}")
     for name in tables:
         mac = [line for line in after[name][0].splitlines() if mallory_mac_in(line, tables[name][0])]

@@ -3,8 +3,9 @@
 //
 // Tries every target, many at a time, and prints one line each, or with -s only those that were answered and a count:
 //   {"target":"tcp:10.5.0.3:5432","verdict":"accepted","ms":0.4}
-// accepted: connected and what was sent came back; refused: a reset, or an ICMP error about the port;
-// unreachable: another ICMP error, administratively prohibited among them; timeout: nothing came back.
+// accepted: an answer came back, or the connection was established, which for TCP is enough, whatever the server does
+// with it afterwards; refused: a reset, or an ICMP error about the port; unreachable: another ICMP error,
+// administratively prohibited among them; timeout: nothing came back.
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
 #include <sys/epoll.h>
@@ -31,6 +32,7 @@ static long counts[5];
 static const char* const kVerdicts[] = {"accepted", "refused", "unreachable", "timeout", "error"};
 
 static void done(struct Try* t, int verdict, int error) {
+  if (t->connected) verdict = 0;
   ++counts[verdict];
   if (!summary || verdict == 0 || verdict == 4) {
     printf("{\"target\":\"%s\",\"verdict\":\"%s\",\"ms\":%.2f", t->target, kVerdicts[verdict],
@@ -122,8 +124,9 @@ static bool step(struct Try* t) {
 static struct Try* live[kAtOnce];
 static int live_count;
 
+// Waits until there is room for one more, or for the last one.
 static void turn(bool drain) {
-  do {
+  while (drain ? live_count > 0 : live_count == kAtOnce) {
     struct epoll_event events[kAtOnce];
     int64_t first = INT64_MAX;
     for (int i = 0; i < live_count; ++i)
@@ -144,7 +147,7 @@ static void turn(bool drain) {
         ++i;
       }
     }
-  } while (drain ? live_count > 0 : live_count == kAtOnce);
+  }
 }
 
 int main(int argc, char** argv) {

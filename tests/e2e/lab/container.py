@@ -33,9 +33,9 @@ class Container:
         return ["nsenter", "-t", str(self.host.holder), "-p", "--net=" + self.netns, "--",
                 path if os.path.exists(path) else program, *map(str, args)]
 
-    def run(self, program, *args, check=True, timeout=60):
+    def run(self, program, *args, check=True, timeout=60, input=None):
         done = subprocess.run(self.enter(program, *args), capture_output=True, text=True, timeout=timeout,
-                              env=ENVIRONMENT)
+                              env=ENVIRONMENT, input=input)
         if check and done.returncode != 0:
             raise RuntimeError(f"{program} {' '.join(map(str, args))} in {self.name}: exit {done.returncode}: {done.stderr}")
         return done
