@@ -33,6 +33,7 @@ _microseg() {
   local options='--api-socket --json --help'
   case $prev in
     --api-socket)
+      compopt -o filenames 2>/dev/null
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
       ;;
@@ -52,7 +53,13 @@ _microseg() {
     :0) choices='status networks endpoints policy explain completion version' ;;
     policy:1) choices='show apply remove' ;;
     policy:2) choices=$(_microseg_names networks) ;;
-    policy:3) [[ ${words[1]} == apply ]] && mapfile -t COMPREPLY < <(compgen -f -- "$cur") && return ;;
+    policy:3)
+      if [[ ${words[1]} == apply ]]; then
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+      fi
+      ;;
     explain:1 | explain:2) choices=$(_microseg_names services) ;;
     explain:3) choices='icmp' ;;
     completion:1) choices='bash zsh fish' ;;
