@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "ports.h"
+#include "sorted.h"
 #include "sweep.h"
 
 namespace microseg::policy {
@@ -124,11 +125,7 @@ class Compiler {
     }
     from_effects_.assign(from.size(), {});
     for (auto* s : statements) from_effects_[from.at(s->from)].push_back(ids.at(Effect{s->to, s->action, s->ports}));
-    for (auto& list : from_effects_) {
-      std::ranges::sort(list);
-      auto repeated = std::ranges::unique(list);
-      list.erase(repeated.begin(), repeated.end());
-    }
+    for (auto& list : from_effects_) sort_unique(list);
     kept_.clear();
     kept_size_ = 0;
     rectangles_.clear();
@@ -139,9 +136,7 @@ class Compiler {
     if (peers.size() == 1) return lists[peers[0]];
     Ids out;
     for (auto peer : peers) out.insert(out.end(), lists[peer].begin(), lists[peer].end());
-    std::ranges::sort(out);
-    auto repeated = std::ranges::unique(out);
-    out.erase(repeated.begin(), repeated.end());
+    sort_unique(out);
     return out;
   }
 

@@ -7,6 +7,7 @@
 
 #include "lexer.h"
 #include "microseg/policy/policy.h"
+#include "sorted.h"
 #include "words.h"
 
 namespace microseg::policy {
@@ -147,9 +148,9 @@ class Parser {
       return expected("',' or '}'");
     }
     (void)lexer_.take();
-    std::ranges::sort(out.terms, {}, [](const Term& term) { return std::tie(term.key, term.op, term.value); });
-    auto repeated = std::ranges::unique(out.terms);
-    out.terms.erase(repeated.begin(), repeated.end());
+    sort_unique(out.terms, [](const Term& a, const Term& b) {
+      return std::tie(a.key, a.op, a.value) < std::tie(b.key, b.op, b.value);
+    });
     return out;
   }
 
@@ -192,9 +193,7 @@ class Parser {
       MS_TRY(auto item, this->item());
       out.push_back(item);
     } while (lexer_.peek().is(Kind::comma));
-    std::ranges::sort(out);
-    auto repeated = std::ranges::unique(out);
-    out.erase(repeated.begin(), repeated.end());
+    sort_unique(out);
     return out;
   }
 
