@@ -86,7 +86,7 @@ Result<int> check_schema(Db& db) {
   if (version < 1) return damaged("its schema has no version");
 
   MS_TRY(const auto found, query_text(db, "PRAGMA integrity_check(1)"));
-  if (found != "ok") return damaged(found);
+  if (std::string_view(found) != "ok") return damaged(found);
   MS_TRY(const auto schema, schema_text(db));
   MS_TRY(const auto expected, expected_schema(static_cast<int>(version)));
   if (schema != expected) return damaged("its tables are not those of schema version " + std::to_string(version));
