@@ -96,7 +96,7 @@ class Session : private Server {
       refuse(res, *refused_);
       return Result::Handled;
     });
-    set_error_handler(Server::HandlerWithResponse([this](const httplib::Request&, httplib::Response& res) {
+    set_error_handler(Server::HandlerWithResponse([](const httplib::Request&, httplib::Response& res) {
       if (res.body.empty()) refuse(res, {res.status, why(res.status)});
       return Result::Handled;
     }));

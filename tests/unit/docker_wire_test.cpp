@@ -63,12 +63,13 @@ TEST_CASE("what three engines answered while containers were joined") {
       }
     }
     const std::string web_after = web + "@" + row.web;
-    REQUIRE(networks.size() == 4);
+    REQUIRE(networks.size() == 6);
     CHECK(networks[0] == common);
     CHECK(networks[1] == common + web);
     CHECK(networks[2] == common + web_after);
-    // In the order of the endpoints' ids.
-    CHECK(networks[3] == common + (std::string(row.first) < row.second ? web_after + db : db + web_after));
+    CHECK(networks[3] == common + web_after + db);
+    CHECK(networks[4] == common + web_after + db + "@" + row.db);
+    CHECK(networks[5].starts_with("docker_gwbridge bridge local option:"));
     CHECK(containers ==
           std::vector<std::string>{std::string(row.web) + " shop-web-1 web", std::string(row.db) + " shop-db-1 db"});
   }
