@@ -8,6 +8,7 @@
 //   t START END TARGET SPORT   nothing came back for 500 ms
 //   e SENT BACK TARGET SPORT   an echo on a kept connection
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 
@@ -19,6 +20,9 @@ struct Conn {
   int64_t started, next, sent;
   struct Conn *before, *after;
 };
+
+static volatile sig_atomic_t stopped;
+static void stop(int signal_number) { stopped = signal_number; }
 
 static int poll_fd;
 static FILE* out;
@@ -112,12 +116,13 @@ int main(int argc, char** argv) {
     snprintf(address, sizeof address, "%.*s", (int)(colon - argv[5 + i]), argv[5 + i]);
     lengths[i] = parse_address(address, atoi(colon + 1), &targets[i]);
   }
+  signal(SIGTERM, stop);  // then the file ends with a whole line
   poll_fd = epoll_create1(0);
   for (int i = 0; i < count; ++i)
     for (int k = 0; k < atoi(argv[3]); ++k) begin(i, true, 0);
   int64_t next = now_ns();
   int turn = 0;
-  for (int64_t now = next; now < until; now = now_ns()) {
+  for (int64_t now = next; now < until && !stopped; now = now_ns()) {
     for (; next <= now; next += interval) {
       begin(turn, false, 0);
       dial(head.before);
