@@ -20,11 +20,11 @@ struct Revision {
 // is there afterwards, without what it had. Putting what is there replaces it. An endpoint or a revision of a network
 // that is not stored, and text that is not UTF-8, are refused (invalid).
 struct Change {
-  std::vector<model::Network> put_networks;
-  std::vector<model::Endpoint> put_endpoints;
-  std::vector<NetworkId> remove_networks;    // with all their endpoints and revisions
-  std::vector<EndpointId> remove_endpoints;  // absent ones are fine
-  std::vector<Revision> add_revisions;
+  std::vector<model::Network> put_networks{};
+  std::vector<model::Endpoint> put_endpoints{};
+  std::vector<NetworkId> remove_networks{};    // with all their endpoints and revisions
+  std::vector<EndpointId> remove_endpoints{};  // absent ones are fine
+  std::vector<Revision> add_revisions{};
 };
 
 class Store {
@@ -34,7 +34,8 @@ class Store {
   // Everything that was written. Endpoints whose network is gone are not returned.
   virtual Result<model::State> load() = 0;
 
-  // Durable when it returns (survives power loss); on error nothing of it is. unavailable: disk full, busy or I/O error.
+  // Durable when it returns (survives power loss); on error nothing of it is. unavailable: disk full, busy or I/O
+  // error.
   virtual Status write(const Change& change) = 0;
 
   // Applied policies of a network, newest first.
