@@ -121,9 +121,7 @@ class Session : private Server {
     bool close = false;
     const bool written = call(*this, &Session::process_request, wire_, close, [this](auto& req) { prepare(req); });
     if (!wire_.answered()) {  // the library gives up silently where there is no request line
-      const std::string text = wire_.overrun() ? closing_answer(431, "Request Header Fields Too Large",
-                                                                "the request's head is larger than 64 KiB")
-                                               : closing_answer(400, "Bad Request", why(400));
+      const std::string text = closing_answer(400, "Bad Request", why(400));
       (void)wire_.write(text.data(), text.size());
     }
     return written && handled_ && !close;
@@ -132,7 +130,7 @@ class Session : private Server {
  private:
   static std::string why(int status) {
     switch (status) {
-      case 400: return "not an HTTP/1.1 request, or not a whole one";
+      case 400: return "not an HTTP/1.1 request, or not a whole one, or one whose head is too large";
       case 413: return "the request is too large";
       case 414: return "the request line is longer than 8 KiB";
       case 416: return "ranges are not served";
