@@ -99,23 +99,23 @@ Rule judge(const Family& f, char direction) {
   const unsigned sender = original ? 0 : 1, receiver = original ? 1 : 0;
   return rule({is(f), direction_is(direction),
                {Payload{Base::network, f.target, f.length, kScratch}, Lookup{f.classes, kScratch, receiver},
-                Meta{MetaKey::mark, sender}, ToNetworkOrder{sender, sender},
+                Meta{MetaKey::mark, sender}, ToNetworkOrder{sender, sender}, ToNetworkOrder{receiver, receiver},
                 Meta{MetaKey::l4proto, 2},
                 Payload{Base::transport, original ? 2U : 0U, 2, 3},  // the opened side's port
                 Lookup{kAllow, 0, std::nullopt}},
-               go("stamp")});
+               go(kStampChain)});
 }
 
 Rule to_quarantined(const Family& f) {
   return rule({is(f),
                {Payload{Base::network, f.target, f.length, kScratch}, Lookup{f.classes, kScratch, kScratch},
-                Cmp{kScratch, true, bytes_of_number(0)}},
+                Cmp{kScratch, true, bytes_of_mark(0)}},
                go("quarantined")});
 }
 
 Chain forward_chain() {
   return {Hook{Hook::Place::forward, 0, true},
-          {rule({jump("generation")}),
+          {rule({jump(kGenerationChain)}),
            rule({state_is(kRelated), count("invalid"), drop()}),
            rule({state_is(kInvalid), count("invalid"), drop()}),
            rule({{Meta{MetaKey::mark, kScratch}, Cmp{kScratch, true, bytes_of_mark(0)}}, go("quarantined")}),
@@ -163,32 +163,30 @@ std::map<std::string, Chain> chains(const model::Settings& settings) {
           {"refused", refusal_chain("refused", settings)}};
 }
 
-std::map<std::string, Chain> generation_chains(Generation generation) {
-  const Bytes number = bytes_of_mark(generation.number);
-  const Fragment stamped{Ct{CtKey::mark, kScratch}, Cmp{kScratch, true, number}};
-  Chain pass;
-  if (generation.open)
-    pass.rules = {rule({stamped,
-                        {Ct{CtKey::state, kScratch}, Cmp{kScratch, false, bytes_of_mark(kRelated)}},
-                        accept()}),
-                  rule({stamped, go("errors")})};
-  const Chain stamp{std::nullopt,
-                    {rule({{Load{kScratch, number}, SetCtMark{kScratch}, Count{"allowed"}}, accept()})}};
-  return {{"generation", pass}, {"stamp", stamp}};
+std::map<std::string, Chain> generation_chains(std::uint16_t number) {
+  const Bytes value = bytes_of_mark(number);
+  const Fragment stamped{Ct{CtKey::mark, kScratch}, Cmp{kScratch, true, value}};
+  const Chain pass{std::nullopt,
+                   {rule({stamped,
+                          {Ct{CtKey::state, kScratch}, Cmp{kScratch, false, bytes_of_mark(kRelated)}},
+                          accept()}),
+                    rule({stamped, go("errors")})}};
+  const Chain stamp{std::nullopt, {rule({{Load{kScratch, value}, SetCtMark{kScratch}, Count{"allowed"}}, accept()})}};
+  return {{kGenerationChain, pass}, {kStampChain, stamp}};
 }
 
 std::optional<Generation> generation_in(const Table& table) {
-  auto stamp = table.chains.find("stamp"), pass = table.chains.find("generation");
+  auto stamp = table.chains.find(kStampChain), pass = table.chains.find(kGenerationChain);
   if (stamp == table.chains.end() || pass == table.chains.end()) return std::nullopt;
-  for (auto& r : stamp->second.rules)
-    for (auto& expr : r)
-      if (auto* load = std::get_if<Load>(&expr); load && load->value.size() == 4) {
-        std::uint32_t number = 0;
-        std::memcpy(&number, load->value.data(), 4);
-        if (number == 0 || number > 65535) return std::nullopt;
-        return Generation{static_cast<std::uint16_t>(number), !pass->second.rules.empty()};
-      }
-  return std::nullopt;
+  if (stamp->second.rules.empty() || stamp->second.rules.front().empty()) return std::nullopt;
+  auto* load = std::get_if<Load>(&stamp->second.rules.front().front());
+  if (!load || load->value.size() != 4) return std::nullopt;
+  std::uint32_t number = 0;
+  std::memcpy(&number, load->value.data(), 4);
+  if (number == 0 || number > 65535) return std::nullopt;
+  const auto expected = generation_chains(static_cast<std::uint16_t>(number));
+  if (expected.at(kStampChain) != stamp->second || expected.at(kGenerationChain) != pass->second) return std::nullopt;
+  return Generation{static_cast<std::uint16_t>(number), table.chains.contains(kOwedChain)};
 }
 
 }  // namespace microseg::render

@@ -62,15 +62,15 @@ Table table_of(const model::Network& network, std::span<const model::Endpoint* c
     for (auto& address : addresses_of(*endpoint)) {
       const Bytes ip = raw(address.ip());
       (address.ip().is_v4() ? tag4 : tag6).insert({link + ip, {}, bytes_of_mark(number)});
-      (address.ip().is_v4() ? class4 : class6).insert({ip, {}, bytes_of_number(number)});
+      (address.ip().is_v4() ? class4 : class6).insert({ip, {}, bytes_of_mark(number)});
     }
   }
   Table table;
   table.sets = {
       {kTag4, {{{Field::ifname, Field::ipv4}, Field::mark, false}, make_elements(std::move(tag4))}},
       {kTag6, {{{Field::ifname, Field::ipv6}, Field::mark, false}, make_elements(std::move(tag6))}},
-      {kClass4, {{{Field::ipv4}, Field::number, false}, make_elements(std::move(class4))}},
-      {kClass6, {{{Field::ipv6}, Field::number, false}, make_elements(std::move(class6))}},
+      {kClass4, {{{Field::ipv4}, Field::mark, false}, make_elements(std::move(class4))}},
+      {kClass6, {{{Field::ipv6}, Field::mark, false}, make_elements(std::move(class6))}},
       {kAllow, {{{Field::number, Field::number, Field::protocol, Field::port}, std::nullopt, true}, judgement.allow}},
   };
   table.chains = chains(network.settings);

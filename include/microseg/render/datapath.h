@@ -29,21 +29,24 @@ inline constexpr const char* kCounters[] = {"allowed",  // first packets, of con
                                             "local",       // to the gateway itself
                                             "linklocal"};  // IPv6 link-local chatter, which goes nowhere here
 
-// Which connections pass without being judged. Closed: none; live ones are judged, and stamped with `number` again.
-// The table is closed while permissions are being taken away (reconcile/steps.h).
+// Which connections pass without being judged: those stamped with `number`. `owed`: something was taken away, and the
+// next generation has not been opened yet (reconcile/steps.h).
 struct Generation {
   std::uint16_t number = 1;  // 1..65535; 0 is what unjudged connections carry
-  bool open = true;
+  bool owed = false;
   auto operator<=>(const Generation&) const = default;
 };
+inline constexpr const char* kGenerationChain = "generation";
+inline constexpr const char* kStampChain = "stamp";
+inline constexpr const char* kOwedChain = "owed";  // empty; that it is there is the note
 
 // The chains of a table for these settings, all but the two that depend on the generation.
 std::map<std::string, kstate::Chain> chains(const model::Settings& settings);
 
 // The chains `generation` and `stamp`.
-std::map<std::string, kstate::Chain> generation_chains(Generation generation);
+std::map<std::string, kstate::Chain> generation_chains(std::uint16_t number);
 
-// Reads them back; absent when the table holds something else.
+// Reads them back; absent when the chains are not exactly those of some number.
 std::optional<Generation> generation_in(const kstate::Table& table);
 
 }  // namespace microseg::render

@@ -1,0 +1,113 @@
+// The single owner of the truth: model, store and kernel, one command at a time. Not thread-safe: Engine runs it on
+// its thread. Nothing here waits for Docker; what Docker says comes in as arguments.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "judgement.h"
+#include "microseg/engine/commands.h"
+#include "microseg/kernel/kernel.h"
+#include "microseg/store/store.h"
+
+namespace microseg::engine {
+
+// What a look-up found out about an endpoint and its network; each part may be missing.
+struct Facts {
+  std::optional<std::string> network_name;
+  std::optional<policy::Labels> network_labels;
+  std::optional<model::Container> container;
+  std::string trouble;  // why a part is missing, for people
+};
+
+struct Unresolved {
+  NetworkId network;
+  EndpointId endpoint;
+};
+
+using Clock = std::function<std::int64_t()>;  // Unix time, ms
+
+class Core {
+ public:
+  // `with_docker`: an Engine API will tell names and labels; without one they count as known and empty.
+  Core(kernel::Kernel& kernel, store::Store& store, Clock now, bool spans_hosts, bool with_docker);
+
+  // Loads the store, adopts the segments it knows, removes those it does not. Only a store that cannot be read fails:
+  // a network that cannot be set up now is tried again later.
+  Status start();
+
+  Status create_network(const CreateNetwork& request);
+  Status delete_network(const NetworkId& id);
+  Result<std::optional<Mac>> create_endpoint(const CreateEndpoint& request);
+  Status delete_endpoint(const EndpointId& id);
+  // What a look-up must find out before join() can place the endpoint: empty when nothing.
+  bool needs_look_up(const EndpointId& id) const;
+  Result<Joined> join(const Join& request, const Facts& facts);
+  Status leave(const EndpointId& id);
+
+  // What was learnt later. Unknown ids are fine: they have left.
+  void learn(const Unresolved& which, const Facts& facts);
+  // A container has another name now: endpoints that are known by it are placed anew.
+  void renamed(const model::Container& container);
+  std::vector<Unresolved> unresolved() const;
+
+  // Docker's list of a network's endpoints, or that it has no such network: what it does not have, and we have had for
+  // at least kForgottenAfterMs, is removed.
+  static constexpr std::int64_t kForgottenAfterMs = 10'000;
+  void docker_has(const NetworkId& id, const std::vector<EndpointId>* endpoints);
+  std::vector<NetworkId> network_ids() const;
+
+  // Somebody touched the segment: look at it again.
+  void touched(const std::string& segment);
+  // Retries what is due; returns when to call again (Unix ms), absent: no need to.
+  std::optional<std::int64_t> retry_due();
+  // Looks at every segment, whatever we believe to know.
+  void check_all();
+  // Segments that lost their mount, or all of themselves.
+  void check_mounts();
+
+  Result<std::uint64_t> apply_policy(const std::string& network, const std::string& text);
+  Status remove_policy(const std::string& network);
+
+  // For views.
+  struct Runtime {
+    Verdict verdict;
+    std::optional<kstate::Segment> known;  // what the segment holds; absent: must be observed
+    std::uint16_t generation = 0;          // the last one we know of
+    std::string trouble;                   // of the whole segment, "" when there is none
+    std::map<EndpointId, std::string> link_trouble;
+    std::optional<std::int64_t> retry_at;
+    std::int64_t backoff_ms = 0;
+  };
+  const model::State& state() const { return state_; }
+  const std::map<NetworkId, Runtime>& runtimes() const { return runtimes_; }
+  kernel::Kernel& kernel() { return kernel_; }
+  Result<const model::Network*> find_network(const std::string& name_or_id) const;
+
+ private:
+  // Computes the verdict anew; stores the network when its blocks changed.
+  Status reconsider(model::Network& network);
+  // Observe if need be, diff, apply. Trouble is kept in the runtime and retried; it is returned as well. A link's own
+  // trouble is not the segment's. `fresh`: an endpoint whose container end is to be born in the host's namespace.
+  Status round(const NetworkId& id, const EndpointId* fresh = nullptr);
+  Status run_plan(const NetworkId& id, const kstate::Plan& plan, Runtime& runtime);
+  void set_trouble(const NetworkId& id, Runtime& runtime, const Status& outcome);
+  // Fills identity or quarantine reason from what is known; true when anything changed.
+  bool place(model::Endpoint& endpoint, const Facts& facts) const;
+  bool take_network_facts(model::Network& network, const Facts& facts);
+  std::vector<const model::Endpoint*> endpoints_of(const NetworkId& id) const;
+  Status set_policy(const std::string& network, const std::string& text);
+
+  kernel::Kernel& kernel_;
+  store::Store& store_;
+  Clock now_;
+  bool spans_hosts_, with_docker_;
+  model::State state_;
+  std::map<NetworkId, Runtime> runtimes_;
+};
+
+}  // namespace microseg::engine

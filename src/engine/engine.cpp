@@ -1,0 +1,333 @@
+#include "microseg/engine/engine.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+
+#include "core.h"
+#include "look_up.h"
+#include "microseg/base/log.h"
+#include "queue.h"
+#include "views.h"
+
+namespace microseg::engine {
+namespace {
+
+using std::chrono::steady_clock, std::chrono::milliseconds;
+
+// Mounts are looked at by the clock, because no event tells of them; the whole of every segment more rarely, in case
+// an event was missed.
+constexpr milliseconds kMountCheck{400};
+constexpr milliseconds kFullCheck{10'000};
+
+std::int64_t unix_ms() {
+  return std::chrono::duration_cast<milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+struct Engine::Private {
+  Config config;
+  Queue queue;
+  std::int64_t started_ms = unix_ms();
+
+  // On the engine's thread only.
+  Parts parts;
+  std::unique_ptr<Core> core;
+  std::string failure = "microseg is starting";
+
+  // Between the engine and the watcher.
+  std::mutex mutex;
+  std::condition_variable poked;
+  bool poke = false, stopping = false;
+  std::string docker_state = "off";
+
+  Error failed(std::string_view what) const { return Error{Errc::unavailable, 0, std::string(what) + ": " + failure}; }
+
+  // Runs `f(core)` on the engine's thread; refuses when there is no core.
+  template <class F>
+  auto with_core(std::string_view what, F f) -> decltype(f(*core)) {
+    using Answer = decltype(f(*core));
+    try {
+      return queue.ask([&]() -> Answer {
+        if (!core) return failed(what);
+        return f(*core);
+      });
+    } catch (const std::future_error&) {
+      return Error{Errc::unavailable, 0, std::string(what) + ": microseg is stopping"};
+    }
+  }
+  template <class F, class Answer = decltype(std::declval<F>()(std::declval<Core&>()))>
+  Answer view(F f) {
+    try {
+      return queue.ask([&]() -> Answer { return core ? f(*core) : Answer{}; });
+    } catch (const std::future_error&) {
+      return Answer{};
+    }
+  }
+
+  void wake_watcher() {
+    {
+      std::lock_guard lock(mutex);
+      poke = true;
+    }
+    poked.notify_all();
+  }
+  bool stopping_now() {
+    std::lock_guard lock(mutex);
+    return stopping;
+  }
+  // Waits until woken or `limit` has passed; false when stopping.
+  bool wait(milliseconds limit) {
+    std::unique_lock lock(mutex);
+    poked.wait_for(lock, limit, [this] { return poke || stopping; });
+    poke = false;
+    return !stopping;
+  }
+  void set_docker_state(const std::string& state) {
+    std::lock_guard lock(mutex);
+    if (docker_state != state) log_info("docker", {{"state", state}});
+    docker_state = state;
+  }
+
+  void compare_with_docker();
+  bool resolve_all();
+  void resolve_loop();
+};
+
+Engine::Engine(Config config) : p_(std::make_unique<Private>()) { p_->config = std::move(config); }
+Engine::~Engine() = default;
+
+void Engine::run(const std::function<Result<Parts>()>& assemble) {
+  auto& p = *p_;
+  auto parts = assemble();
+  Status started;
+  if (parts) {
+    p.parts = std::move(parts).value();
+    auto core = std::make_unique<Core>(*p.parts.kernel, *p.parts.store, unix_ms, p.config.spans_hosts,
+                                       p.config.docker != nullptr);
+    started = core->start();
+    if (started) p.core = std::move(core);
+  } else {
+    started = std::move(parts).error();
+  }
+  if (started) {
+    p.parts.kernel->watch([&p](const std::string& segment) {
+      p.queue.post([&p, segment] { p.core->touched(segment); });
+    });
+    p.wake_watcher();
+    log_info("ready", {{"networks", std::to_string(p.core->state().networks.size())},
+                       {"endpoints", std::to_string(p.core->state().endpoints.size())}});
+  } else {
+    p.failure = started.error().text;
+    log_error("not working; what the kernel holds stays enforced", {{"error", p.failure}});
+  }
+
+  auto next_mounts = steady_clock::now() + kMountCheck, next_full = steady_clock::now() + kFullCheck;
+  while (!p.queue.stopped()) {
+    auto until = std::min(next_mounts, next_full);
+    if (p.core)
+      if (auto retry = p.core->retry_due())
+        until = std::min(until, steady_clock::now() + milliseconds(std::max<std::int64_t>(*retry - unix_ms(), 1)));
+    if (auto work = p.queue.take(until)) (*work)();
+    if (!p.core) continue;
+    const auto now = steady_clock::now();
+    if (now >= next_mounts) {
+      p.core->check_mounts();
+      next_mounts = steady_clock::now() + kMountCheck;
+    }
+    if (now >= next_full) {
+      p.core->check_all();
+      next_full = steady_clock::now() + kFullCheck;
+    }
+  }
+  p.parts.kernel.reset();  // ends the monitor before what it would call
+}
+
+void Engine::stop() {
+  {
+    std::lock_guard lock(p_->mutex);
+    p_->stopping = true;
+  }
+  p_->poked.notify_all();
+  p_->queue.stop();
+}
+
+// ---- the driver's commands ----
+
+Status Engine::create_network(const CreateNetwork& request) {
+  return p_->with_core("create network", [&](Core& core) { return core.create_network(request); });
+}
+Status Engine::delete_network(const NetworkId& id) {
+  return p_->with_core("remove network", [&](Core& core) { return core.delete_network(id); });
+}
+Result<std::optional<Mac>> Engine::create_endpoint(const CreateEndpoint& request) {
+  return p_->with_core("create endpoint", [&](Core& core) { return core.create_endpoint(request); });
+}
+Status Engine::delete_endpoint(const NetworkId&, const EndpointId& id) {
+  return p_->with_core("remove endpoint", [&](Core& core) { return core.delete_endpoint(id); });
+}
+
+Result<Joined> Engine::join(const Join& request) {
+  const auto began = steady_clock::now();
+  Facts facts;
+  if (p_->config.docker &&
+      p_->view([&](Core& core) { return core.needs_look_up(request.endpoint); }))
+    facts = look_up(*p_->config.docker, {request.network, request.endpoint}, began + p_->config.look_up_limit);
+  auto answer = p_->with_core("join", [&](Core& core) { return core.join(request, facts); });
+  if (!facts.trouble.empty()) p_->wake_watcher();
+  const auto took = std::chrono::duration_cast<milliseconds>(steady_clock::now() - began).count();
+  log_debug("join answered", {{"ep", request.endpoint.brief()}, {"took_ms", std::to_string(took)}});
+  return answer;
+}
+
+Status Engine::leave(const NetworkId&, const EndpointId& id) {
+  return p_->with_core("leave", [&](Core& core) { return core.leave(id); });
+}
+
+Result<model::Options> Engine::allocate_network(const NetworkId& id, const model::Options& options) {
+  auto settings = model::parse_settings(options).in("allocate network " + id.brief());
+  if (!settings) return std::move(settings).error();
+  return Error{Errc::unsupported, 0,
+               "allocate network " + id.brief() + ": networks that span hosts are not supported by this version"};
+}
+Status Engine::free_network(const NetworkId&) { return {}; }
+
+std::map<std::string, std::string> Engine::endpoint_info(const NetworkId&, const EndpointId& id) {
+  using Info = std::map<std::string, std::string>;
+  return p_->view([&](Core& core) {
+    Info out;
+    auto it = core.state().endpoints.find(id);
+    if (it == core.state().endpoints.end()) return out;
+    if (it->second.identity) out["microseg.service"] = it->second.identity->identity.service;
+    if (auto why = quarantine_reason(core, it->second); !why.empty()) out["microseg.quarantined"] = why;
+    return out;
+  });
+}
+
+// ---- the admin's commands ----
+
+StatusView Engine::status() {
+  auto out = p_->view([](Core& core) {
+    StatusView v;
+    v.networks = core.state().networks.size();
+    v.endpoints = core.state().endpoints.size();
+    for (auto& [id, endpoint] : core.state().endpoints)
+      if (!quarantine_reason(core, endpoint).empty()) ++v.quarantined;
+    v.problems = problems(core);
+    v.health = v.problems.empty() ? "ok" : "degraded";
+    return v;
+  });
+  try {
+    p_->queue.ask([&] {
+      for (auto& c : p_->parts.capabilities) out.kernel[c.name] = c.missing.empty() ? "yes" : c.missing;
+      if (p_->core) return;
+      out.health = "failed";
+      out.problems = {p_->failure};
+    });
+  } catch (const std::future_error&) {
+    out.health = "failed";
+    out.problems = {"microseg is stopping"};
+  }
+  out.version = p_->config.version;
+  out.started_ms = p_->started_ms;
+  std::lock_guard lock(p_->mutex);
+  out.docker = p_->docker_state;
+  return out;
+}
+
+std::vector<NetworkView> Engine::networks() {
+  return p_->view([](Core& core) { return view_networks(core); });
+}
+std::vector<EndpointView> Engine::endpoints() {
+  return p_->view([](Core& core) { return view_endpoints(core); });
+}
+Result<PolicyView> Engine::policy(const std::string& network) {
+  return p_->with_core("policy", [&](Core& core) -> Result<PolicyView> {
+    MS_TRY(auto* found, core.find_network(network));
+    return view_policy(core, *found);
+  });
+}
+Result<std::uint64_t> Engine::apply_policy(const std::string& network, const std::string& text) {
+  return p_->with_core("apply policy", [&](Core& core) { return core.apply_policy(network, text); });
+}
+Status Engine::remove_policy(const std::string& network) {
+  return p_->with_core("remove policy", [&](Core& core) { return core.remove_policy(network); });
+}
+Result<ExplainView> Engine::explain(const ExplainRequest& request) {
+  return p_->with_core("explain", [&](Core& core) { return engine::explain(core, request); });
+}
+
+// ---- Docker's side ----
+
+// What Docker no longer has is removed here too: Docker does not repeat a removal that it could not deliver.
+void Engine::Private::compare_with_docker() {
+  auto ids = view([](Core& c) { return c.network_ids(); });
+  for (auto& id : ids) {
+    auto network = config.docker->network(id, steady_clock::now() + std::chrono::seconds(5));
+    if (!network && network.error().code != Errc::not_found) return;
+    queue.post([this, id, network = std::move(network)] {
+      if (!core) return;
+      if (!network) return core->docker_has(id, nullptr);
+      std::vector<EndpointId> endpoints;
+      for (auto& [ep, name] : network.value().endpoints) endpoints.push_back(ep);
+      for (auto& [ep, container] : network.value().container_ids) endpoints.push_back(ep);
+      core->docker_has(id, &endpoints);
+    });
+  }
+}
+
+// One attempt for each endpoint without an identity; true when none is left.
+bool Engine::Private::resolve_all() {
+  auto missing = view([](Core& c) { return c.unresolved(); });
+  bool all = true;
+  for (auto& which : missing) {
+    auto facts = look_up(*config.docker, which, steady_clock::now() + std::chrono::seconds(2));
+    all = all && facts.container;
+    queue.post([this, which, facts] {
+      if (core) core->learn(which, facts);
+    });
+  }
+  return all;
+}
+
+void Engine::Private::resolve_loop() {
+  constexpr milliseconds kFirst{50}, kLast{2000}, kIdle{30'000};
+  milliseconds pause = kIdle;
+  auto next_compare = steady_clock::now();
+  while (wait(pause)) {
+    if (resolve_all()) pause = kIdle;
+    else pause = pause == kIdle ? kFirst : std::min(pause * 2, kLast);
+    if (steady_clock::now() < next_compare) continue;
+    compare_with_docker();
+    next_compare = steady_clock::now() + kIdle;
+  }
+}
+
+void Engine::watch_docker() {
+  auto& p = *p_;
+  if (!p.config.docker) return;
+  std::thread resolver([&p] { p.resolve_loop(); });
+  auto on_event = [&p](const docker::Event& event) {
+    if (event.type == "network" && event.action == "connect") p.wake_watcher();
+    if (event.type != "container" || event.action != "rename") return;
+    auto container = p.config.docker->container_by_id(event.actor_id, steady_clock::now() + std::chrono::seconds(2));
+    if (!container) return;
+    p.queue.post([&p, container = std::move(container).value()] {
+      if (p.core) p.core->renamed(container);
+    });
+  };
+  auto on_open = [&p] {
+    p.set_docker_state("connected");
+    p.wake_watcher();
+  };
+  while (!p.stopping_now()) {
+    auto ended = p.config.docker->follow(on_open, on_event, [&p] { return p.stopping_now(); });
+    p.set_docker_state("unreachable: " + (ended ? std::string("the engine closed the event stream") : ended.error().text));
+    std::unique_lock lock(p.mutex);
+    p.poked.wait_for(lock, std::chrono::milliseconds(500), [&p] { return p.stopping; });
+  }
+  resolver.join();
+}
+
+}  // namespace microseg::engine

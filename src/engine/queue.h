@@ -1,0 +1,70 @@
+// The engine's queue: other threads hand it work and wait for the answer.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <future>
+#include <mutex>
+#include <optional>
+
+namespace microseg::engine {
+
+class Queue {
+ public:
+  using Work = std::function<void()>;
+
+  // Runs `f` on the engine's thread and returns what it returns, or throws what it throws. After stop(): throws
+  // std::future_error (broken promise).
+  template <class F>
+  auto ask(F f) -> decltype(f()) {
+    auto task = std::make_shared<std::packaged_task<decltype(f())()>>(std::move(f));
+    auto answer = task->get_future();
+    post([task] { (*task)(); });
+    task.reset();
+    return answer.get();
+  }
+
+  void post(Work work) {
+    {
+      std::lock_guard lock(mutex_);
+      if (stopped_) return;
+      waiting_.push_back(std::move(work));
+    }
+    ready_.notify_one();
+  }
+
+  // The next piece of work; nothing when `until` has passed or the queue has stopped.
+  std::optional<Work> take(std::chrono::steady_clock::time_point until) {
+    std::unique_lock lock(mutex_);
+    ready_.wait_until(lock, until, [this] { return stopped_ || !waiting_.empty(); });
+    if (stopped_ || waiting_.empty()) return std::nullopt;
+    auto work = std::move(waiting_.front());
+    waiting_.pop_front();
+    return work;
+  }
+
+  void stop() {
+    std::deque<Work> dropped;
+    {
+      std::lock_guard lock(mutex_);
+      stopped_ = true;
+      dropped.swap(waiting_);
+    }
+    ready_.notify_all();
+  }
+
+  bool stopped() const {
+    std::lock_guard lock(mutex_);
+    return stopped_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable ready_;
+  std::deque<Work> waiting_;
+  bool stopped_ = false;
+};
+
+}  // namespace microseg::engine

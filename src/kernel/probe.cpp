@@ -1,0 +1,62 @@
+// What the running kernel must have, tried in a throw-away namespace: a veth pair, and a table with everything that
+// the datapath uses.
+#include <functional>
+
+#include "microseg/kernel/kernel.h"
+#include "netns.h"
+#include "nft.h"
+#include "rtnl.h"
+
+namespace microseg::kernel {
+namespace {
+
+using namespace kstate;
+
+Status try_veth(const Fd& netns) {
+  MS_TRY(auto socket, NetlinkSocket::open(netns, NETLINK_ROUTE));
+  Link link;
+  link.alias = std::string(kAliasMark) + "probe";
+  link.mac = Mac::local(1);
+  link.peer.mac = Mac::local(2);
+  MS_TRY(auto peer, new_netns());
+  return add_link(socket, peer, IfName::parse("msprobe").value(), link);
+}
+
+// One transaction with `extra`; refused as a whole when the kernel lacks any of it.
+Status try_nft(const Fd& netns, std::vector<NftOp> extra) {
+  MS_TRY(auto socket, NetlinkSocket::open(netns, NETLINK_NETFILTER));
+  std::vector<NftOp> ops{AddTable{}, AddChain{"probe", Hook{Hook::Place::forward, 0, true}}};
+  ops.insert(ops.end(), extra.begin(), extra.end());
+  MS_CHECK(apply_nft(socket, ops));
+  return apply_nft(socket, {DelTable{}});
+}
+
+Status try_rule(const Fd& netns, Rule rule) { return try_nft(netns, {AddRule{"probe", std::move(rule)}}); }
+
+}  // namespace
+
+std::vector<Capability> probe() {
+  std::vector<Capability> out;
+  auto netns = new_netns();
+  if (!netns) return {{"network namespaces", true, netns.error().text}};
+  const Fd& ns = netns.value();
+  auto test = [&](const char* name, const Status& outcome) {
+    out.push_back({name, true, outcome ? "" : outcome.error().text});
+  };
+  out.push_back({"network namespaces", true, ""});
+  test("veth", try_veth(ns));
+  test("nf_tables", try_nft(ns, {}));
+  test("nf_tables named counters", try_nft(ns, {AddCounter{"probe"}, AddRule{"probe", {Count{"probe"}}}}));
+  test("nf_tables interval sets of concatenations",
+       try_nft(ns, {AddSet{"probe", {{Field::number, Field::number, Field::protocol, Field::port}, std::nullopt, true}}}));
+  test("nf_tables reject", try_rule(ns, {Reject{Reject::Kind::admin_prohibited}}));
+  test("connection tracking with marks", try_rule(ns, {Ct{CtKey::mark, 8}, Cmp{8, true, bytes_of_mark(1)}}));
+  auto purge = [&]() -> Status {
+    MS_TRY(auto socket, NetlinkSocket::open(ns, NETLINK_NETFILTER));
+    return purge_connections(socket, PurgeConnections{1, 0xffff});
+  };
+  test("connection tracking over netlink", purge());
+  return out;
+}
+
+}  // namespace microseg::kernel
