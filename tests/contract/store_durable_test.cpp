@@ -58,7 +58,9 @@ TEST_CASE("killed 30 times while writing: every acknowledged write is there, and
     if (child == 0) write_for_ever(dir.path(), next, ends[1]);
     ::close(ends[1]);
 
-    // At any moment: in the first start, in the first write, or somewhere in the loop.
+    // At any moment: while it opens the file, in its first write, or, every other time, surely in the loop.
+    std::uint64_t acknowledged = next - 1;
+    if (round % 2) REQUIRE(::read(in.get(), &acknowledged, sizeof acknowledged) == sizeof acknowledged);
     const timespec moment{0, static_cast<long>(random() % 120'000'000)};
     ::nanosleep(&moment, nullptr);
     REQUIRE(::kill(child, SIGKILL) == 0);
@@ -66,7 +68,6 @@ TEST_CASE("killed 30 times while writing: every acknowledged write is there, and
     REQUIRE(::waitpid(child, &status, 0) == child);
     REQUIRE(WIFSIGNALED(status));
 
-    std::uint64_t acknowledged = next - 1;
     while (::read(in.get(), &acknowledged, sizeof acknowledged) > 0) {
     }
     auto store = store::open_sqlite(dir.path());
@@ -82,7 +83,7 @@ TEST_CASE("killed 30 times while writing: every acknowledged write is there, and
     next = stored + 1;
   }
   MESSAGE((next - 1) << " writes acknowledged, 0 lost");
-  CHECK(next > 30);
+  CHECK(next > 15);
 }
 
 TEST_CASE("a full disk: unavailable, nothing lost, and it goes on when there is room again") {
