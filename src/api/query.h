@@ -1,6 +1,7 @@
 // What comes in with an admin request beside the path: query parameters, ports, policy texts.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>

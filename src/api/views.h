@@ -1,6 +1,7 @@
 // What the engine shows, as JSON text. docs/api.md documents every field.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "microseg/engine/commands.h"

@@ -1,6 +1,7 @@
 // A network's policy sources -> what is enforced. Closed whenever a source is unknown or in error.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 

@@ -1,6 +1,7 @@
 // Kernel over rtnetlink and nfnetlink: a namespace's descriptor and two sockets per segment.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>

@@ -1,6 +1,7 @@
 // Our table of one segment, over nfnetlink (libnftnl builds and reads every message).
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>

@@ -8,6 +8,7 @@
 #include <libnftnl/rule.h>
 #include <libnftnl/set.h>
 #include <libnftnl/table.h>
+#include <libnftnl/udata.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -127,6 +128,15 @@ void put_set(Batch& batch, const std::string& name, const SetType& type, std::ui
     std::transform(type.key.begin(), type.key.end(), lengths,
                    [](Field f) { return static_cast<std::uint8_t>(length_of(f)); });
     nftnl_set_set_data(s, NFTNL_SET_DESC_CONCAT, lengths, static_cast<std::uint32_t>(type.key.size()));
+  }
+  // Tells nft(8), which alone reads it, that a mark in a map is in host order.
+  if (type.data) {
+    std::unique_ptr<nftnl_udata_buf, void (*)(nftnl_udata_buf*)> note(nftnl_udata_buf_alloc(NFT_USERDATA_MAXLEN),
+                                                                      [](nftnl_udata_buf* b) { nftnl_udata_buf_free(b); });
+    if (!note) throw std::bad_alloc();
+    constexpr std::uint32_t kHostOrder = 1;
+    nftnl_udata_put_u32(note.get(), NFTNL_UDATA_SET_DATABYTEORDER, kHostOrder);
+    nftnl_set_set_data(s, NFTNL_SET_USERDATA, nftnl_udata_buf_data(note.get()), nftnl_udata_buf_len(note.get()));
   }
   batch.add(NFT_MSG_NEWSET, NLM_F_CREATE, "add set " + name,
             [&](nlmsghdr* nlh) { nftnl_set_nlmsg_build_payload(nlh, s); });

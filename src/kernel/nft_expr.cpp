@@ -62,7 +62,14 @@ struct MetaRow { MetaKey key; std::uint32_t number; };
 constexpr MetaRow kMeta[] = {{MetaKey::mark, NFT_META_MARK},
                              {MetaKey::iifname, NFT_META_IIFNAME},
                              {MetaKey::l4proto, NFT_META_L4PROTO},
-                             {MetaKey::nfproto, NFT_META_NFPROTO}};
+                             {MetaKey::nfproto, NFT_META_NFPROTO},
+                             {MetaKey::priority, NFT_META_PRIORITY}};
+
+std::uint32_t number_of(MetaKey key) {
+  for (auto& row : kMeta)
+    if (row.key == key) return row.number;
+  return 0;
+}
 
 struct CtRow { CtKey key; std::uint32_t number; bool original; };
 constexpr CtRow kCt[] = {{CtKey::state, NFT_CT_STATE, false},
@@ -83,7 +90,8 @@ std::optional<Expr> decode_known(const std::string& name, const Reader& r) {
   if (name == "meta") {
     const auto number = r.u32(NFTNL_EXPR_META_KEY);
     if (r.has(NFTNL_EXPR_META_SREG)) {
-      if (number == NFT_META_MARK) return SetMark{r.reg(NFTNL_EXPR_META_SREG)};
+      for (auto& row : kMeta)
+        if (row.number == number) return SetMeta{row.key, r.reg(NFTNL_EXPR_META_SREG)};
       return std::nullopt;
     }
     for (auto& row : kMeta)
@@ -147,12 +155,10 @@ nftnl_expr* encode(const Expr& expr) {
   return std::visit(
       Overload{
           [](const Meta& e) {
-            std::uint32_t number = 0;
-            for (auto& row : kMeta) if (row.key == e.key) number = row.number;
-            return Builder("meta").u32(NFTNL_EXPR_META_KEY, number).reg(NFTNL_EXPR_META_DREG, e.to).done();
+            return Builder("meta").u32(NFTNL_EXPR_META_KEY, number_of(e.key)).reg(NFTNL_EXPR_META_DREG, e.to).done();
           },
-          [](const SetMark& e) {
-            return Builder("meta").u32(NFTNL_EXPR_META_KEY, NFT_META_MARK).reg(NFTNL_EXPR_META_SREG, e.from).done();
+          [](const SetMeta& e) {
+            return Builder("meta").u32(NFTNL_EXPR_META_KEY, number_of(e.key)).reg(NFTNL_EXPR_META_SREG, e.from).done();
           },
           [](const Ct& e) {
             Builder b("ct");

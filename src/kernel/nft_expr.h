@@ -1,6 +1,8 @@
 // One instruction, as ours and as libnftnl's. The two directions stand side by side: what one writes the other reads.
 #pragma once
 
+#include <cstdint>
+
 #include <cstdio>  // libnftnl/expr.h names FILE
 
 #include <libnftnl/expr.h>

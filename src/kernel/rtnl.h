@@ -1,6 +1,7 @@
 // Links, addresses, routes and neighbours of one segment, over rtnetlink.
 #pragma once
 
+#include <cstdint>
 #include <map>
 
 #include "microseg/kstate/segment.h"

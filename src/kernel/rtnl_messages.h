@@ -1,6 +1,8 @@
 // One rtnetlink request per function; shared by adding and mending.
 #pragma once
 
+#include <cstdint>
+
 #include "microseg/kstate/segment.h"
 #include "netlink.h"
 

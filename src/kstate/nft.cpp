@@ -52,7 +52,7 @@ std::string field_text(Field field, const Bytes& b) {
 
 std::string reg(unsigned n) { return "r" + std::to_string(n); }
 
-constexpr const char* kMetaNames[] = {"mark", "iifname", "l4proto", "nfproto"};
+constexpr const char* kMetaNames[] = {"mark", "iifname", "l4proto", "nfproto", "priority"};
 constexpr const char* kCtNames[] = {"state",           "direction",       "mark",           "original ip saddr",
                                     "original ip daddr", "original ip6 saddr", "original ip6 daddr"};
 
@@ -60,7 +60,9 @@ std::string text(const Expr& expr) {
   return std::visit(
       Overload{
           [](const Meta& e) { return reg(e.to) + " = meta " + kMetaNames[static_cast<int>(e.key)]; },
-          [](const SetMark& e) { return "meta mark = " + reg(e.from); },
+          [](const SetMeta& e) {
+            return std::string("meta ") + kMetaNames[static_cast<int>(e.key)] + " = " + reg(e.from);
+          },
           [](const Ct& e) { return reg(e.to) + " = ct " + kCtNames[static_cast<int>(e.key)]; },
           [](const SetCtMark& e) { return "ct mark = " + reg(e.from); },
           [](const Payload& e) {

@@ -58,7 +58,7 @@ Fragment go(const char* chain) { return {Verdict{Verdict::Kind::go, chain}}; }
 Rule tag(const Family& f) {
   return rule({is(f),
                {Meta{MetaKey::iifname, 0}, Payload{Base::network, f.source, f.length, 4}, Lookup{f.tag, 0, kScratch},
-                SetMark{kScratch}},
+                SetMeta{MetaKey::mark, kScratch}},
                accept()});
 }
 
@@ -82,7 +82,7 @@ Chain tag_chain() {
            tag(kV6),
            // A container may ask for its gateway's MAC from its link-local address; marked 0, it gets no further.
            rule({is(kV6), link_local_source(), neighbour_solicitation(),
-                 {Load{kScratch, bytes_of_mark(0)}, SetMark{kScratch}}, accept()}),
+                 {Load{kScratch, bytes_of_mark(0)}, SetMeta{MetaKey::mark, kScratch}}, accept()}),
            rule({is(kV6), link_local_source(), count("linklocal"), drop()}),
            rule({is(kV6), unspecified_source(), count("linklocal"), drop()}),
            rule({count("spoofed"), drop()})}};
@@ -94,12 +94,16 @@ Chain local_chain() {
 }
 
 // Judges a packet by its connection's first direction: the opener's class, the opened one's class, protocol and port.
+// The receiver's class goes through the packet's priority, which nobody downstream of a veth sees: nft(8) cannot print
+// a look-up's result inside a concatenation, and aborts on a table that has one.
 Rule judge(const Family& f, char direction) {
   const bool original = direction == kOriginal;
   const unsigned sender = original ? 0 : 1, receiver = original ? 1 : 0;
   return rule({is(f), direction_is(direction),
-               {Payload{Base::network, f.target, f.length, kScratch}, Lookup{f.classes, kScratch, receiver},
-                Meta{MetaKey::mark, sender}, ToNetworkOrder{sender, sender}, ToNetworkOrder{receiver, receiver},
+               {Payload{Base::network, f.target, f.length, kScratch}, Lookup{f.classes, kScratch, kScratch},
+                SetMeta{MetaKey::priority, kScratch},
+                Meta{MetaKey::priority, receiver}, ToNetworkOrder{receiver, receiver},
+                Meta{MetaKey::mark, sender}, ToNetworkOrder{sender, sender},
                 Meta{MetaKey::l4proto, 2},
                 Payload{Base::transport, original ? 2U : 0U, 2, 3},  // the opened side's port
                 Lookup{kAllow, 0, std::nullopt}},
@@ -109,6 +113,7 @@ Rule judge(const Family& f, char direction) {
 Rule to_quarantined(const Family& f) {
   return rule({is(f),
                {Payload{Base::network, f.target, f.length, kScratch}, Lookup{f.classes, kScratch, kScratch},
+                SetMeta{MetaKey::priority, kScratch}, Meta{MetaKey::priority, kScratch},
                 Cmp{kScratch, true, bytes_of_mark(0)}},
                go("quarantined")});
 }

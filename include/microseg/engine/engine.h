@@ -2,6 +2,7 @@
 // Docker is asked on the caller's thread or on the watcher's, never on the engine's.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>

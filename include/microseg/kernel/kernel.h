@@ -2,6 +2,7 @@
 // behaviour by tests/contract. Not thread-safe: the engine's thread owns it. Only `watch` starts a thread of its own.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>

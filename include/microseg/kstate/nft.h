@@ -55,12 +55,12 @@ struct Set {
 // ---- rules: the kernel's virtual machine, one struct per instruction we use ----
 // Registers are counted in 32-bit units, 0..15 (NFT_REG32_00 + n).
 
-enum class MetaKey { mark, iifname, l4proto, nfproto };
+enum class MetaKey { mark, iifname, l4proto, nfproto, priority };
 enum class CtKey { state, direction, mark, original_source4, original_target4, original_source6, original_target6 };
 enum class Base { network, transport };
 
 struct Meta { MetaKey key; unsigned to; auto operator<=>(const Meta&) const = default; };
-struct SetMark { unsigned from; auto operator<=>(const SetMark&) const = default; };    // meta mark set
+struct SetMeta { MetaKey key; unsigned from; auto operator<=>(const SetMeta&) const = default; };  // mark, priority
 struct Ct { CtKey key; unsigned to; auto operator<=>(const Ct&) const = default; };
 struct SetCtMark { unsigned from; auto operator<=>(const SetCtMark&) const = default; };
 struct Payload { Base base; unsigned offset, length, to; auto operator<=>(const Payload&) const = default; };
@@ -82,7 +82,7 @@ struct Reject {
 };
 struct Foreign { std::string name; auto operator<=>(const Foreign&) const = default; };  // not one of ours
 
-using Expr = std::variant<Meta, SetMark, Ct, SetCtMark, Payload, Cmp, Mask, ToNetworkOrder, Load, Lookup, Count, Verdict,
+using Expr = std::variant<Meta, SetMeta, Ct, SetCtMark, Payload, Cmp, Mask, ToNetworkOrder, Load, Lookup, Count, Verdict,
                           Reject, Foreign>;
 using Rule = std::vector<Expr>;
 

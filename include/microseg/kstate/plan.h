@@ -1,6 +1,7 @@
 // Ops: one kernel change each, naming its object in full, so that a plan can be printed, replayed and tested alone.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <variant>
 #include <vector>

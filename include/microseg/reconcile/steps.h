@@ -10,6 +10,8 @@
 // that whoever finds a plan cut short between them, this daemon or the next, knows to finish it.
 #pragma once
 
+#include <cstdint>
+
 #include "microseg/kstate/plan.h"
 #include "microseg/render/datapath.h"
 

@@ -1,6 +1,7 @@
 // Model + compiled policy -> what a segment should hold. Pure. Names, addresses and MTUs are decided here.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
