@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import sqlite3
+from contextlib import closing
 
 from lab import container, driver, segment
 from lab.engine_api import wait_until
@@ -85,7 +86,7 @@ POLICIES = ["allow", "allow web", "allow web ->", "allow web - > db", "permit we
 @test("malformed", engines=())
 def malformed(context):
     host = context.own_host()
-    microseg = Legacy(host, context.bin, "--docker-socket", "/run/lab/none.sock").start()
+    microseg = Legacy(host, context.bin, "--docker-socket", "").start()
     network = driver.Network(microseg, options={"microseg.policy": POLICY}).create()
     endpoint = network.endpoint("web")
     endpoint.create()
@@ -150,11 +151,11 @@ def databases(host, microseg, kept):
 
     def sql(*statements):
         def damage(path):
-            with sqlite3.connect(path) as db:
+            with closing(sqlite3.connect(path)) as db, db:  # closed, it is all in one file
                 for statement in statements:
                     db.execute(statement)
         return damage
-    with sqlite3.connect(f"file:{good}/{name}?mode=ro", uri=True) as db:
+    with closing(sqlite3.connect(f"file:{good}/{name}?mode=ro", uri=True)) as db:
         tables = [row[0] for row in db.execute("select name from sqlite_master where type='table' and name not like 'sqlite%'")]
         columns = {t: [row[1] for row in db.execute(f"pragma table_info({t})")] for t in tables}
     busiest = next(t for t in tables if "network" in t)
@@ -162,13 +163,13 @@ def databases(host, microseg, kept):
         ("not a database", write(lambda d: b"this is no database, it is a letter to whoever finds it. " * 40)),
         ("its head overwritten", write(lambda d: b"\0" * 100 + d[100:])),
         ("cut in half", write(lambda d: d[:len(d) // 2])),
-        ("cut inside a page", write(lambda d: d[:len(d) - 1000])),
+        ("cut inside a page", write(lambda d: d[:4096 + 1000])),
         ("random bytes in the middle", write(lambda d: d[:4096] + os.urandom(len(d) - 4096))),
         ("a newer version of the schema", sql("pragma user_version = 9999")),
         ("a table missing", sql(f"drop table {busiest}")),
         ("nonsense in every column", sql(*[f"update {busiest} set {c} = 'nonsense'" for c in columns[busiest]])),
         ("a directory instead of a file", lambda path: (os.unlink(path), os.mkdir(path))),
-        ("a database of something else", lambda path: (os.unlink(path), sqlite3.connect(path).execute("create table poems (text)").connection.commit())),
+        ("a database of something else", lambda path: (os.unlink(path), sql("create table poems (text)")(path))),
     ]
     for what, damage in damages:
         shutil.rmtree(directory + "/x", ignore_errors=True)
@@ -177,7 +178,7 @@ def databases(host, microseg, kept):
             shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
         for file in os.listdir(good):
             shutil.copy2(os.path.join(good, file), directory)
-        with sqlite3.connect(os.path.join(directory, name)) as db:
+        with closing(sqlite3.connect(os.path.join(directory, name))) as db:
             db.execute("pragma wal_checkpoint(truncate)")
         damage(os.path.join(directory, name))
         for file in os.listdir(directory):
