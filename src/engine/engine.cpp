@@ -3,6 +3,8 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <set>
+#include <thread>
 
 #include "core.h"
 #include "look_up.h"
@@ -41,6 +43,16 @@ struct Engine::Private {
   std::condition_variable poked;
   bool poke = false, stopping = false;
   std::string docker_state = "off";
+  std::set<std::string> touched;  // segments that wait for a look
+
+  // A bug in one piece of work must not end the engine: what it left half done, the next look at the kernel mends.
+  static void perform(const Queue::Work& work) {
+    try {
+      work();
+    } catch (const std::exception& e) {
+      log_error("internal error", {{"what", e.what()}});
+    }
+  }
 
   Error failed(std::string_view what) const { return Error{Errc::unavailable, 0, std::string(what) + ": " + failure}; }
 
@@ -64,6 +76,21 @@ struct Engine::Private {
     } catch (const std::future_error&) {
       return Answer{};
     }
+  }
+
+  // Many events, one look: what is still waiting to be looked at is not queued again.
+  void note_touched(const std::string& segment) {
+    {
+      std::lock_guard lock(mutex);
+      if (!touched.insert(segment).second) return;
+    }
+    queue.post([this, segment] {
+      {
+        std::lock_guard lock(mutex);
+        touched.erase(segment);
+      }
+      core->touched(segment);
+    });
   }
 
   void wake_watcher() {
@@ -112,9 +139,7 @@ void Engine::run(const std::function<Result<Parts>()>& assemble) {
     started = std::move(parts).error();
   }
   if (started) {
-    p.parts.kernel->watch([&p](const std::string& segment) {
-      p.queue.post([&p, segment] { p.core->touched(segment); });
-    });
+    p.parts.kernel->watch([&p](const std::string& segment) { p.note_touched(segment); });
     p.wake_watcher();
     log_info("ready", {{"networks", std::to_string(p.core->state().networks.size())},
                        {"endpoints", std::to_string(p.core->state().endpoints.size())}});
@@ -129,7 +154,7 @@ void Engine::run(const std::function<Result<Parts>()>& assemble) {
     if (p.core)
       if (auto retry = p.core->retry_due())
         until = std::min(until, steady_clock::now() + milliseconds(std::max<std::int64_t>(*retry - unix_ms(), 1)));
-    if (auto work = p.queue.take(until)) (*work)();
+    if (auto work = p.queue.take(until)) Private::perform(*work);
     if (!p.core) continue;
     const auto now = steady_clock::now();
     if (now >= next_mounts) {
