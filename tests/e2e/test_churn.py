@@ -26,7 +26,9 @@ class Policy:
     def __init__(self, dice, labels):
         self.text, self.allowed = [], set()
         denied = set()
-        peers = SERVICES + ["any", "ghost", "{tier=a}", "{tier=b}", "{tier!=a}", "{tier}", "{!tier}", "{tier=a, odd}"]
+        # Every selector in a policy doubles its classes; three at a time are many.
+        selectors = dice.sample(["{tier=a}", "{tier=b}", "{tier!=a}", "{tier}", "{!tier}", "{tier=a, odd}"], dice.randint(0, 3))
+        peers = dice.sample(SERVICES, 6) + selectors * 2 + ["any", "ghost", f"new{dice.randint(0, 99)}"]
         for _ in range(dice.randint(0, 14)):
             action = "deny" if dice.random() < 0.25 else "allow"
             a, b = dice.choice(peers), dice.choice(peers)

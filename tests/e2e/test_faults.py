@@ -152,7 +152,7 @@ BREAKS = {
     "the table deleted": "nft delete table inet microseg",
     "everything flushed": "nft flush ruleset",
     "a foreign link": "ip link add ms0123456789ab type dummy || ip link add ms0123456789ab type veth peer name ms0123456789ac",
-    "a foreign route": "ip route add 10.69.0.99/32 dev {link}",
+    "a route of ours too many": "ip route add 10.69.0.99/32 dev {link} proto 77",
     "forwarding off": "sysctl -qw net.ipv4.ip_forward=0",
 }
 

@@ -76,6 +76,8 @@ class Legacy(Microseg):
         host.closers.append(lambda: self.stop(signal.SIGKILL))
 
     def driver_socket(self):
+        if "--driver-socket" in self.options:
+            return self.options[self.options.index("--driver-socket") + 1]
         return DRIVER_SOCKET
 
     def start(self, *options, wait=True):
