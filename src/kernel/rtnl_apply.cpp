@@ -126,12 +126,13 @@ Status mend_link(NetlinkSocket& socket, const IfName& name, const kstate::Link& 
   MS_TRY(auto links, observe_links(socket));
   Messages out;
   if (auto it = links.find(name); it != links.end()) {
-    for (auto& address : it->second.addresses)
-      if (!link.addresses.contains(address)) message_address(out, false, index, address);
+    // Addresses last: with a link's last IPv4 address the kernel removes its IPv4 routes.
     for (auto& route : it->second.routes)
       if (!link.routes.contains(route)) message_route(out, false, index, route, std::nullopt, kRouteProtocol);
     for (auto& [ip, mac] : it->second.neighbours)
       if (!link.neighbours.contains(ip)) message_neighbour(out, false, index, ip, mac);
+    for (auto& address : it->second.addresses)
+      if (!link.addresses.contains(address)) message_address(out, false, index, address);
   }
   message_set_link(out, index, link, name);
   messages_content(out, index, link);

@@ -62,7 +62,9 @@ void take_link(Found& found, const nlmsghdr* nlh) {
 void take_address(Found& found, const nlmsghdr* nlh) {
   auto* ifa = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(nlh));
   auto it = found.find(static_cast<int>(ifa->ifa_index));
-  if (it == found.end() || ifa->ifa_scope == RT_SCOPE_LINK) return;
+  // Link-local addresses that the kernel gives by itself have length 64; ours, where a pool has no gateway, 128.
+  const bool by_itself = ifa->ifa_family == AF_INET6 && ifa->ifa_scope == RT_SCOPE_LINK && ifa->ifa_prefixlen != 128;
+  if (it == found.end() || by_itself) return;
   for_each_attr(nlh, sizeof *ifa, [&](const nlattr* a) {
     if (mnl_attr_get_type(a) != IFA_ADDRESS) return;
     if (auto ip = ip_of(ifa->ifa_family, a)) it->second.second.addresses.insert(Prefix::of(*ip, ifa->ifa_prefixlen));
