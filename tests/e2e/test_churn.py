@@ -70,7 +70,7 @@ def churn(context):
     host.api.create_network("churn", microseg.driver, ["10.63.0.0/24"])
 
     def server(name):
-        return container.serve(host, name, "churn", *[f"tcp:{p}" for p in PORTS], labels=labels[name], service=name)
+        return container.serve(host, name, "churn", *[f"tcp:{p}" for p in PORTS], labels={**labels[name], "microseg.service": name})
     with ThreadPoolExecutor(4) as pool:
         servers = dict(zip(SERVICES, pool.map(server, SERVICES)))
     names = {c.ip: name for name, c in servers.items()}
@@ -103,8 +103,8 @@ def churn(context):
         newest = bisect.bisect_right(begins, last)
         return policies[oldest:newest]
 
-    forbidden, outlived, wrongly_refused = [], [], []
-    counts = {kind: 0 for kind in "crte"}
+    forbidden, outlived, wrongly_refused, wrongly_cut = [], [], [], []
+    counts = {kind: 0 for kind in "crtex"}
     known = {}
     for name in SERVICES:
         for line in read(logs[name]).splitlines():
@@ -121,6 +121,8 @@ def churn(context):
                 outlived.append((tuple_, begin, end))
             elif kind == "r" and all(tuple_ in p.allowed for p in in_force(begin, end)):
                 wrongly_refused.append((tuple_, begin, end))
+            elif kind == "x" and all(tuple_ in p.allowed for p in in_force(begin, end)):
+                wrongly_cut.append((tuple_, begin, end))
     # What a server accepted and its client does not know of: judged by the time of acceptance alone.
     accepted = 0
     for name, c in servers.items():
@@ -140,10 +142,13 @@ def churn(context):
     took = sorted(e - b for b, e in windows[1:])
     figures = (f"seed {seed}: {REPLACEMENTS} policies in {seconds:.0f} s under {tried / seconds:.0f} new connections/s: {accepted} accepted, "
                f"{len(forbidden)} forbidden by both policies; {counts['e']} echoes on live connections, {len(outlived)} refused by the policy "
-               f"in force; {counts['r']} refused, {len(wrongly_refused)} of them wrongly, {counts['t']} unanswered; apply median "
+               f"in force; {counts['r']} new ones refused, {len(wrongly_refused)} of them though both policies allow them, {counts['t']} unanswered; "
+               f"{counts['x']} live ones cut, {len(wrongly_cut)} of them though both allow them; apply median "
                f"{took[len(took) // 2] / 1e6:.1f} ms")
     expect(not forbidden and not outlived, f"{figures}: {forbidden[:5]} {outlived[:5]}")
-    expect(not wrongly_refused, f"{figures}: {wrongly_refused[:5]}")
+    # What both policies allow may be lost while classes are numbered anew, never let through; but it has to stay rare.
+    expect(len(wrongly_refused) <= tried // 100 and len(wrongly_cut) <= max(counts["x"] // 100, 3),
+           f"{figures}: {wrongly_refused[:5]} {wrongly_cut[:5]}")
     expect(accepted > 1000, figures + ": too few to prove anything")
     expect(tried / seconds >= 0.9 * RATE, f"{figures}: expected {RATE} new connections/s")
     return figures

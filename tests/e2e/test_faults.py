@@ -162,7 +162,7 @@ def drift(context):
     host, microseg = context.machine()
     client, server, stranger = trio(host, microseg, "drifted", "10.69.0.0/24")
     network = host.api.call("GET", "/networks/drifted")["Id"]
-    repaired = {}
+    repaired, failed = {}, []
     good, bad = f"tcp:{server.ip}:7001", f"tcp:{server.ip}:7000"
     server.spawn("serve", "tcp:7001", log="drift.serve.log", ready=True)
     for what, command in BREAKS.items():
@@ -171,18 +171,28 @@ def drift(context):
         path = segment.segments(host)[network[:12]]
         done = segment.in_netns(path, "sh", "-c", command.format(**words))
         expect(done.returncode == 0, f"{what}: {done.stderr}")
-        repaired[what] = until_repaired(microseg, client, stranger, what, good, bad)
+        took, trouble = until_repaired(microseg, client, stranger, good, bad)
+        repaired[what] = took
+        if trouble:
+            failed.append(f"{what}: {trouble}")
+            if what == "forwarding off":
+                segment.in_netns(path, "sysctl", "-qw", "net.ipv4.ip_forward=1")
     # The namespace itself: nobody can delete what is mounted, but its mount can be taken away.
     host.run("umount", "-l", "/run/microseg/netns/" + network[:12])
-    repaired["the namespace gone"] = until_repaired(microseg, client, stranger, "the namespace gone", good, bad)
+    took, trouble = until_repaired(microseg, client, stranger, good, bad)
+    repaired["the namespace gone"] = took
+    if trouble:
+        failed.append(f"the namespace gone: {trouble}")
     for c in (client, server, stranger):
         c.remove()
     host.api.call("DELETE", "/networks/drifted")
+    expect(not failed, "; ".join(failed))
     worst = max(repaired, key=repaired.get)
     return f"{len(repaired)} kinds of damage repaired, the slowest ({worst}) in {repaired[worst] * 1e3:.0f} ms"
 
 
-def until_repaired(microseg, client, stranger, what, good, bad):
+def until_repaired(microseg, client, stranger, good, bad):
+    """How long it took, and what is wrong if that was too long."""
     began = time.monotonic()
     verdicts = {}
     while True:
@@ -191,8 +201,7 @@ def until_repaired(microseg, client, stranger, what, good, bad):
         if not found:
             verdicts = {**client.probe(good, timeout_ms=150), **stranger.probe(bad, timeout_ms=150)}
             if verdicts == {good: "accepted", bad: "refused"}:
-                break
-        expect(took < 3, f"{what}: still not repaired after {took:.1f} s: {found[:4]} {verdicts}")
-    # The look itself takes most of a second's tenth; one second is what is promised.
-    expect(took <= 1.2, f"{what}: repaired after {took:.2f} s, expected within one second")
-    return took
+                # The look itself takes up to two tenths of a second; one second is what is promised.
+                return took, f"repaired after {took:.2f} s, expected within one second" if took > 1.2 else ""
+        if took > 3:
+            return took, f"still not repaired after {took:.1f} s: {found[:4]} {verdicts}"

@@ -7,6 +7,7 @@
 //   r START END TARGET SPORT   refused, by reset or ICMP
 //   t START END TARGET SPORT   nothing came back for 500 ms
 //   e SENT BACK TARGET SPORT   an echo on a kept connection
+//   x SENT END TARGET SPORT    a kept connection was reset or closed by the other side, after its last byte was SENT
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -97,7 +98,9 @@ static bool step(struct Conn* c) {
     note('e', c->sent, c);
     c->waiting = false;
   }
-  return n > 0 || (n < 0 && errno == EAGAIN);
+  if (n > 0 || (n < 0 && errno == EAGAIN)) return true;
+  note('x', c->sent, c);
+  return false;
 }
 
 int main(int argc, char** argv) {
