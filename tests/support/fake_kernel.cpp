@@ -15,27 +15,30 @@ Overload(Fs...) -> Overload<Fs...>;
 
 unsigned padded(Field field) { return (length_of(field) + 3) / 4 * 4; }
 
-// Two boxes of ranges share a point when they do in every field.
-bool overlap(const SetType& type, const Element& a, const Element& b) {
+// Whether a key is within an element's ranges, in every field.
+bool covers(const SetType& type, const Element& element, const Bytes& key) {
   std::size_t at = 0;
   for (auto field : type.key) {
-    auto part = [&](const Element& e, bool last) {
-      return (last && !e.key_end.empty() ? e.key_end : e.key).substr(at, padded(field));
-    };
-    if (part(a, true) < part(b, false) || part(b, true) < part(a, false)) return false;
+    const auto part = key.substr(at, padded(field));
+    const auto& last = element.key_end.empty() ? element.key : element.key_end;
+    if (part < element.key.substr(at, padded(field)) || last.substr(at, padded(field)) < part) return false;
     at += padded(field);
   }
   return true;
+}
+
+// The kernel looks up a new range's two ends: one around all of a present range is not noticed.
+bool clashes(const SetType& type, const Element& present, const Element& fresh) {
+  if (!type.interval) return present.key == fresh.key;
+  return covers(type, present, fresh.key) || covers(type, present, fresh.key_end.empty() ? fresh.key : fresh.key_end);
 }
 
 int add_elements(Set& set, const std::vector<Element>& elements) {
   std::set<Element> out = *set.elements;
   for (auto& element : elements) {
     if (out.contains(element)) continue;  // the same again is fine, as without NLM_F_EXCL
-    for (auto& present : out) {
-      const bool clash = set.type.interval ? overlap(set.type, present, element) : present.key == element.key;
-      if (clash) return EEXIST;
-    }
+    for (auto& present : out)
+      if (clashes(set.type, present, element)) return EEXIST;
     out.insert(element);
   }
   set.elements = make_elements(std::move(out));
@@ -45,9 +48,9 @@ int add_elements(Set& set, const std::vector<Element>& elements) {
 int del_elements(Set& set, const std::vector<Element>& elements) {
   std::set<Element> out = *set.elements;
   for (auto& element : elements) {
-    // By its key: the kernel does not look at a map's value.
+    // The kernel does not look at a map's value, nor at a range's end: what its beginning lies in is taken.
     auto it = std::find_if(out.begin(), out.end(), [&](const Element& e) {
-      return e.key == element.key && e.key_end == element.key_end;
+      return set.type.interval ? covers(set.type, e, element.key) : e.key == element.key;
     });
     if (it == out.end()) return ENOENT;
     out.erase(it);
@@ -84,7 +87,7 @@ bool in_use(const Table& table, const std::string& chain) {
 
 int add_chain(Table& table, const AddChain& op) {
   auto [it, fresh] = table.chains.emplace(op.name, Chain{op.hook, {}});
-  return fresh || it->second.hook == op.hook ? 0 : EEXIST;
+  return fresh || it->second.hook == op.hook ? 0 : EOPNOTSUPP;  // EEXIST, on some kernels
 }
 
 int del_chain(Table& table, const std::string& name) {
