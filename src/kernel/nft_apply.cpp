@@ -168,6 +168,16 @@ void put_elements(Batch& batch, bool add, const std::string& name, const SetType
   }
 }
 
+void put_flush(Batch& batch, const std::string& name) {
+  auto set = checked<SetPtr>(nftnl_set_alloc());
+  nftnl_set_set_str(set.get(), NFTNL_SET_TABLE, kTable);
+  nftnl_set_set_str(set.get(), NFTNL_SET_NAME, name.c_str());
+  nftnl_set_set_u32(set.get(), NFTNL_SET_FAMILY, NFPROTO_INET);
+  // A removal that names no elements removes all.
+  batch.add(NFT_MSG_DELSETELEM, 0, "flush set " + name,
+            [&](nlmsghdr* nlh) { nftnl_set_elems_nlmsg_build_payload(nlh, set.get()); });
+}
+
 void put_chain(Batch& batch, bool add, const std::string& name, const std::optional<Hook>& hook) {
   auto chain = checked<ChainPtr>(nftnl_chain_alloc());
   auto* c = chain.get();
@@ -209,6 +219,7 @@ Status apply_nft(NetlinkSocket& socket, const std::vector<NftOp>& ops) {
                    [&](const AddSet& o) { put_set(batch, o.name, o.type, ++set_id); },
                    [&](const AddElements& o) { put_elements(batch, true, o.set, o.type, o.elements); },
                    [&](const DelElements& o) { put_elements(batch, false, o.set, o.type, o.elements); },
+                   [&](const FlushSet& o) { put_flush(batch, o.name); },
                    [&](const AddChain& o) { put_chain(batch, true, o.name, o.hook); },
                    [&](const FlushChain& o) { put_rule(batch, o.name, nullptr); },
                    [&](const DelChain& o) { put_chain(batch, false, o.name, std::nullopt); },

@@ -31,6 +31,7 @@ std::string line(const NftOp& op) {
           [](const AddSet& o) { return std::string("nft add ") + (o.type.data ? "map " : "set ") + o.name; },
           [](const AddElements& o) { return "nft add element " + o.set + " " + elements_text(o.type, o.elements); },
           [](const DelElements& o) { return "nft delete element " + o.set + " " + elements_text(o.type, o.elements); },
+          [](const FlushSet& o) { return "nft flush set " + o.name; },
           [](const AddChain& o) { return "nft add chain " + o.name; },
           [](const FlushChain& o) { return "nft flush chain " + o.name; },
           [](const DelChain& o) { return "nft delete chain " + o.name; },

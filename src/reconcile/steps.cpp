@@ -6,18 +6,28 @@ namespace microseg::reconcile {
 namespace {
 
 using namespace kstate;
-using render::kGenerationChain, render::kOwedChain, render::kStampChain;
+using render::Generation, render::kAllow, render::kAllowSets, render::kForwardChain, render::kOwedChain, render::kStampChain;
 
-// The observed table as render::segment knows it: without the generation's own chains.
+// The observed table without what depends on the generation: as render::segment makes it, but for the allow set.
 Table without_generation(const Table& table) {
   Table out = table;
-  for (auto* name : {kGenerationChain, kStampChain, kOwedChain}) out.chains.erase(name);
+  for (auto* name : {kForwardChain, kStampChain, kOwedChain}) out.chains.erase(name);
+  for (auto* name : kAllowSets) out.sets.erase(name);
   return out;
 }
 
-Table with_generation(const Table& table, std::uint16_t number) {
-  Table out = table;
-  out.chains.merge(render::generation_chains(number));
+Table without_allow(const Table& desired) {
+  Table out = desired;
+  out.sets.erase(kAllow);
+  return out;
+}
+
+// What the kernel holds once `desired` is in force.
+Table with_generation(const Table& desired, Generation generation) {
+  Table out = without_allow(desired);
+  const Set& allow = desired.sets.at(kAllow);
+  for (int i : {0, 1}) out.sets[kAllowSets[i]] = i == generation.allow ? allow : Set{allow.type};
+  out.chains.merge(render::generation_chains(generation));
   return out;
 }
 
@@ -29,46 +39,81 @@ void purge_before(std::vector<Op>& out, std::uint16_t number) {
   if (number == 1 || number == kHalf) out.push_back(PurgeConnections{number & kHalf, kHalf});
 }
 
-void replace_chain(std::vector<NftOp>& out, const std::string& name, const Chain& chain) {
-  out.push_back(FlushChain{name});
-  for (auto& rule : chain.rules) out.push_back(AddRule{name, rule});
-}
-
-void open_generation(Plan& out, std::uint16_t number) {
-  purge_before(out, number);
-  Nft transaction;
-  for (auto& [name, chain] : render::generation_chains(number)) replace_chain(transaction.ops, name, chain);
-  transaction.ops.push_back(DelChain{kOwedChain});
-  out.push_back(std::move(transaction));
+void put_chains(std::vector<NftOp>& out, Generation generation) {
+  for (auto& [name, chain] : render::generation_chains(generation)) {
+    out.push_back(FlushChain{name});
+    for (auto& rule : chain.rules) out.push_back(AddRule{name, rule});
+  }
 }
 
 // From nothing or from something that cannot be mended, in one transaction.
-std::uint16_t rebuild(Plan& out, const Table& desired, bool present, std::uint16_t last_generation) {
-  const auto number = next_generation(last_generation);
+Generation rebuild(Plan& out, const Table& desired, bool present, std::uint16_t last_generation) {
+  const Generation next{next_generation(last_generation), 0, false};
   // What was stamped, and with which numbers, is not known: no connection may keep its stamp.
   if (last_generation == 0) out.push_back(PurgeConnections{});
-  else purge_before(out, number);
+  else purge_before(out, next.number);
   Nft transaction;
   if (present) transaction.ops.push_back(DelTable{});
-  for (auto& op : build(with_generation(desired, number))) transaction.ops.push_back(std::move(op));
+  for (auto& op : build(with_generation(desired, next))) transaction.ops.push_back(std::move(op));
   out.push_back(std::move(transaction));
-  return number;
+  return next;
 }
 
-// Returns the number of the generation that is open afterwards.
-std::uint16_t plan_table(Plan& out, const Table& desired, const std::optional<Table>& observed,
-                         std::uint16_t last_generation) {
-  auto generation = observed ? render::generation_in(*observed) : std::nullopt;
-  if (!generation) return rebuild(out, desired, observed.has_value(), last_generation);
-  const Table current = without_generation(*observed);
-  if (needs_rebuild(desired, current)) return rebuild(out, desired, true, generation->number);
-  auto changes = delta(desired, current);
-  if (changes.takes_away && !generation->owed) changes.ops.push_back(AddChain{kOwedChain, std::nullopt});
+// Both allow sets are there, and are what they should be but for their elements.
+bool allow_sets_fit(const Table& desired, const Table& observed) {
+  for (auto* name : kAllowSets)
+    if (auto it = observed.sets.find(name); it == observed.sets.end() || it->second.type != desired.sets.at(kAllow).type)
+      return false;
+  return true;
+}
+
+// The elements of the allow set. What is only added goes into the set in use; else the other set is filled, in a
+// transaction of its own, and becomes the one in use. Returns true when something was taken away.
+bool plan_allow(Plan& out, std::vector<NftOp>& next_ops, const Set& desired, const Table& observed, Generation& generation) {
+  auto [add, remove] = compare(desired, observed.sets.at(kAllowSets[generation.allow]));
+  if (remove.empty()) {
+    if (!add.empty()) next_ops.push_back(AddElements{kAllowSets[generation.allow], desired.type, std::move(add)});
+    return false;
+  }
+  generation.allow = 1 - generation.allow;
+  const std::string other = kAllowSets[generation.allow];
+  Nft fill;
+  if (!observed.sets.at(other).elements->empty()) fill.ops.push_back(FlushSet{other});
+  if (!desired.elements->empty())
+    fill.ops.push_back(AddElements{other, desired.type, {desired.elements->begin(), desired.elements->end()}});
+  if (!fill.ops.empty()) out.push_back(std::move(fill));
+  put_chains(next_ops, generation);
+  return true;
+}
+
+// Returns the generation that is in force afterwards.
+Generation plan_table(Plan& out, const Table& desired, const std::optional<Table>& observed, std::uint16_t last_generation) {
+  auto seen = observed ? render::generation_in(*observed) : std::nullopt;
+  if (!seen) return rebuild(out, desired, observed.has_value(), last_generation);
+  const Table want = without_allow(desired), have = without_generation(*observed);
+  if (!allow_sets_fit(desired, *observed) || needs_rebuild(want, have)) return rebuild(out, desired, true, seen->number);
+
+  Generation next = *seen;
+  auto changes = delta(want, have);
+  const bool policy_shrinks = plan_allow(out, changes.ops, desired.sets.at(kAllow), *observed, next);
+  const bool takes_away = changes.takes_away || policy_shrinks;
+  if (takes_away && !seen->owed) changes.ops.push_back(AddChain{kOwedChain, std::nullopt});
   if (!changes.ops.empty()) out.push_back(Nft{std::move(changes.ops)});
-  if (!changes.takes_away && !generation->owed) return generation->number;
+  const std::string unused = kAllowSets[1 - next.allow];
+  const bool leftover = policy_shrinks || !observed->sets.at(unused).elements->empty();
+  if (!takes_away && !seen->owed) {
+    if (leftover) out.push_back(Nft{{FlushSet{unused}}});
+    return next;
+  }
   out.push_back(Quiesce{});
-  const auto next = next_generation(generation->number);
-  open_generation(out, next);
+  next.number = next_generation(next.number);
+  next.owed = false;
+  purge_before(out, next.number);
+  Nft open;
+  put_chains(open.ops, next);
+  open.ops.push_back(DelChain{kOwedChain});
+  if (leftover) open.ops.push_back(FlushSet{unused});
+  out.push_back(std::move(open));
   return next;
 }
 
@@ -89,8 +134,9 @@ Step plan(const Segment& desired, const Segment& observed, std::uint16_t last_ge
   for (auto& [name, link] : observed.links)
     if (!desired.links.contains(name)) out.plan.push_back(DelLink{name});
   if (desired.table) {
-    out.generation = plan_table(out.plan, *desired.table, observed.table, last_generation);
-    out.after.table = with_generation(*desired.table, out.generation);
+    const auto generation = plan_table(out.plan, *desired.table, observed.table, last_generation);
+    out.generation = generation.number;
+    out.after.table = with_generation(*desired.table, generation);
   }
   for (auto& [name, link] : desired.links) {
     auto it = observed.links.find(name);

@@ -18,9 +18,12 @@ void put_rules(std::vector<NftOp>& out, const std::string& name, const Chain& ch
   for (auto& rule : chain.rules) out.push_back(AddRule{name, rule});
 }
 
-void compare_elements(TableDelta& out, const std::string& name, const Set& desired, const Set& observed) {
-  if (desired.elements == observed.elements) return;
-  std::vector<Element> add, remove;
+}  // namespace
+
+ElementDelta compare(const Set& desired, const Set& observed) {
+  ElementDelta out;
+  if (desired.elements == observed.elements) return out;
+  auto& [add, remove] = out;
   const auto& want = *desired.elements;
   const auto& have = *observed.elements;
   const KeyOrder before;
@@ -39,13 +42,8 @@ void compare_elements(TableDelta& out, const std::string& name, const Set& desir
       ++w, ++h;
     }
   }
-  // Removals before additions: a key's new value, or a range that overlaps an old one, finds its place free.
-  out.takes_away = out.takes_away || !remove.empty();
-  if (!remove.empty()) out.ops.push_back(DelElements{name, desired.type, std::move(remove)});
-  if (!add.empty()) out.ops.push_back(AddElements{name, desired.type, std::move(add)});
+  return out;
 }
-
-}  // namespace
 
 bool needs_rebuild(const Table& desired, const Table& observed) {
   for (auto& [name, set] : desired.sets)
@@ -72,8 +70,15 @@ TableDelta delta(const Table& desired, const Table& observed) {
     out.ops.push_back(AddSet{name, set.type});
     if (!set.elements->empty()) out.ops.push_back(AddElements{name, set.type, {set.elements->begin(), set.elements->end()}});
   }
-  for (auto& [name, set] : desired.sets)
-    if (auto it = observed.sets.find(name); it != observed.sets.end()) compare_elements(out, name, set, it->second);
+  for (auto& [name, set] : desired.sets) {
+    auto it = observed.sets.find(name);
+    if (it == observed.sets.end()) continue;
+    auto [add, remove] = compare(set, it->second);
+    // Removals before additions: a key's new value finds its place free.
+    out.takes_away = out.takes_away || !remove.empty();
+    if (!remove.empty()) out.ops.push_back(DelElements{name, set.type, std::move(remove)});
+    if (!add.empty()) out.ops.push_back(AddElements{name, set.type, std::move(add)});
+  }
   // Chains first, then their rules: a rule may jump to a chain that is new as well.
   for (auto& [name, chain] : desired.chains)
     if (!observed.chains.contains(name)) out.ops.push_back(AddChain{name, chain.hook});

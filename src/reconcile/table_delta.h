@@ -7,12 +7,17 @@
 
 namespace microseg::reconcile {
 
+struct ElementDelta {
+  std::vector<kstate::Element> add, remove;  // a changed value is in both
+};
+ElementDelta compare(const kstate::Set& desired, const kstate::Set& observed);
+
 struct TableDelta {
   std::vector<kstate::NftOp> ops;
   bool takes_away = false;  // a permission or an address is gone or has changed, or a rule's old form
 };
 
-// Both without the generation's chains. A set of another type or a foreign object cannot be turned into what is wanted
+// Both without the generation's chains and the allow sets. A set of another type or a foreign object cannot be turned into what is wanted
 // in place: `rebuild` says so.
 TableDelta delta(const kstate::Table& desired, const kstate::Table& observed);
 bool needs_rebuild(const kstate::Table& desired, const kstate::Table& observed);

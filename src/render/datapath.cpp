@@ -51,7 +51,6 @@ Fragment state_is(std::uint32_t state) {
 Fragment count(const char* counter) { return {Count{counter}}; }
 Fragment accept() { return {Verdict{Verdict::Kind::accept, {}}}; }
 Fragment drop() { return {Verdict{Verdict::Kind::drop, {}}}; }
-Fragment jump(const char* chain) { return {Verdict{Verdict::Kind::jump, chain}}; }
 Fragment go(const char* chain) { return {Verdict{Verdict::Kind::go, chain}}; }
 
 // (link, source) -> class, into the packet's mark. A miss ends the rule: the source is not this link's.
@@ -96,7 +95,7 @@ Chain local_chain() {
 // Judges a packet by its connection's first direction: the opener's class, the opened one's class, protocol and port.
 // The receiver's class goes through the packet's priority, which nobody downstream of a veth sees: nft(8) cannot print
 // a look-up's result inside a concatenation, and aborts on a table that has one.
-Rule judge(const Family& f, char direction) {
+Rule judge(const Family& f, char direction, const char* allow) {
   const bool original = direction == kOriginal;
   const unsigned sender = original ? 0 : 1, receiver = original ? 1 : 0;
   return rule({is(f), direction_is(direction),
@@ -106,7 +105,7 @@ Rule judge(const Family& f, char direction) {
                 Meta{MetaKey::mark, sender}, ToNetworkOrder{sender, sender},
                 Meta{MetaKey::l4proto, 2},
                 Payload{Base::transport, original ? 2U : 0U, 2, 3},  // the opened side's port
-                Lookup{kAllow, 0, std::nullopt}},
+                Lookup{allow, 0, std::nullopt}},
                go(kStampChain)});
 }
 
@@ -118,16 +117,20 @@ Rule to_quarantined(const Family& f) {
                go("quarantined")});
 }
 
-Chain forward_chain() {
+// The first rule is the whole way of a packet whose connection is stamped.
+Chain forward_chain(Generation generation) {
+  const Fragment stamped{Ct{CtKey::mark, kScratch}, Cmp{kScratch, true, bytes_of_mark(generation.number)}};
+  const char* allow = kAllowSets[generation.allow];
   return {Hook{Hook::Place::forward, 0, true},
-          {rule({jump(kGenerationChain)}),
+          {rule({stamped, {Ct{CtKey::state, kScratch}, Cmp{kScratch, false, bytes_of_mark(kRelated)}}, accept()}),
+           rule({stamped, go("errors")}),
            rule({state_is(kRelated), count("invalid"), drop()}),
            rule({state_is(kInvalid), count("invalid"), drop()}),
            rule({{Meta{MetaKey::mark, kScratch}, Cmp{kScratch, true, bytes_of_mark(0)}}, go("quarantined")}),
-           judge(kV4, kOriginal),
-           judge(kV4, kReply),
-           judge(kV6, kOriginal),
-           judge(kV6, kReply),
+           judge(kV4, kOriginal, allow),
+           judge(kV4, kReply, allow),
+           judge(kV6, kOriginal, allow),
+           judge(kV6, kReply, allow),
            to_quarantined(kV4),
            to_quarantined(kV6),
            rule({go("refused")})}};
@@ -162,36 +165,33 @@ Chain refusal_chain(const char* counter, const model::Settings& settings) {
 std::map<std::string, Chain> chains(const model::Settings& settings) {
   return {{"tag", tag_chain()},
           {"local", local_chain()},
-          {"forward", forward_chain()},
           {"errors", errors_chain()},
           {"quarantined", refusal_chain("quarantined", settings)},
           {"refused", refusal_chain("refused", settings)}};
 }
 
-std::map<std::string, Chain> generation_chains(std::uint16_t number) {
-  const Bytes value = bytes_of_mark(number);
-  const Fragment stamped{Ct{CtKey::mark, kScratch}, Cmp{kScratch, true, value}};
-  const Chain pass{std::nullopt,
-                   {rule({stamped,
-                          {Ct{CtKey::state, kScratch}, Cmp{kScratch, false, bytes_of_mark(kRelated)}},
-                          accept()}),
-                    rule({stamped, go("errors")})}};
-  const Chain stamp{std::nullopt, {rule({{Load{kScratch, value}, SetCtMark{kScratch}, Count{"allowed"}}, accept()})}};
-  return {{kGenerationChain, pass}, {kStampChain, stamp}};
+std::map<std::string, Chain> generation_chains(Generation generation) {
+  const Chain stamp{std::nullopt,
+                    {rule({{Load{kScratch, bytes_of_mark(generation.number)}, SetCtMark{kScratch}, Count{"allowed"}},
+                           accept()})}};
+  return {{kForwardChain, forward_chain(generation)}, {kStampChain, stamp}};
 }
 
 std::optional<Generation> generation_in(const Table& table) {
-  auto stamp = table.chains.find(kStampChain), pass = table.chains.find(kGenerationChain);
-  if (stamp == table.chains.end() || pass == table.chains.end()) return std::nullopt;
+  auto stamp = table.chains.find(kStampChain), forward = table.chains.find(kForwardChain);
+  if (stamp == table.chains.end() || forward == table.chains.end()) return std::nullopt;
   if (stamp->second.rules.empty() || stamp->second.rules.front().empty()) return std::nullopt;
   auto* load = std::get_if<Load>(&stamp->second.rules.front().front());
   if (!load || load->value.size() != 4) return std::nullopt;
   std::uint32_t number = 0;
   std::memcpy(&number, load->value.data(), 4);
   if (number == 0 || number > 65535) return std::nullopt;
-  const auto expected = generation_chains(static_cast<std::uint16_t>(number));
-  if (expected.at(kStampChain) != stamp->second || expected.at(kGenerationChain) != pass->second) return std::nullopt;
-  return Generation{static_cast<std::uint16_t>(number), table.chains.contains(kOwedChain)};
+  for (int allow : {0, 1}) {
+    const Generation generation{static_cast<std::uint16_t>(number), allow, table.chains.contains(kOwedChain)};
+    const auto expected = generation_chains(generation);
+    if (expected.at(kStampChain) == stamp->second && expected.at(kForwardChain) == forward->second) return generation;
+  }
+  return std::nullopt;
 }
 
 }  // namespace microseg::render

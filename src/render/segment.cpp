@@ -90,6 +90,10 @@ const std::map<std::string, std::string> kSysctls = {
     {"net/ipv4/conf/default/accept_redirects", "0"},
     {"net/ipv4/conf/all/accept_source_route", "0"},
     {"net/ipv4/conf/default/accept_source_route", "0"},
+    // Nobody listens here, so looking for a local socket for every packet is in vain.
+    {"net/ipv4/ip_early_demux", "0"},
+    {"net/ipv4/tcp_early_demux", "0"},
+    {"net/ipv4/udp_early_demux", "0"},
     // An answer for every refusal: at the default of one ICMP error a second a refused program waits for its timeout.
     {"net/ipv4/icmp_ratelimit", "0"},
     {"net/ipv6/icmp/ratelimit", "0"},

@@ -17,11 +17,12 @@ struct AddCounter { std::string name; };
 struct AddSet { std::string name; SetType type; };
 struct AddElements { std::string set; SetType type; std::vector<Element> elements; };
 struct DelElements { std::string set; SetType type; std::vector<Element> elements; };
+struct FlushSet { std::string name; };
 struct AddChain { std::string name; std::optional<Hook> hook; };
 struct FlushChain { std::string name; };
 struct DelChain { std::string name; };
 struct AddRule { std::string chain; Rule rule; };
-using NftOp = std::variant<AddTable, DelTable, AddCounter, AddSet, AddElements, DelElements, AddChain, FlushChain,
+using NftOp = std::variant<AddTable, DelTable, AddCounter, AddSet, AddElements, DelElements, FlushSet, AddChain, FlushChain,
                            DelChain, AddRule>;
 
 struct SetSysctl { std::string path, value; };

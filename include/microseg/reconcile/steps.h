@@ -2,12 +2,13 @@
 //
 // The order is the safety of it:
 //   1. links that go, go first: nothing of a dead endpoint is on its way any more
-//   2. one transaction changes the table's sets and rules; stamped connections pass as before
-//   3. wait until every packet that began under the old sets is through: none of them may stamp with the next number
-//   4. one transaction opens the next generation: every live connection is judged again, by the new policy
-//   5. links that come, come last: policy before link
-// 3 and 4 only where something is taken away; 2 then leaves a note in the table (the chain `owed`) that 4 removes, so
-// that whoever finds a plan cut short between them, this daemon or the next, knows to finish it.
+//   2. a new policy is written into the allow set that is not in use
+//   3. one transaction switches the rules to it and changes the other sets; stamped connections pass as before
+//   4. wait until every packet that began before 3 is through: none of them may stamp with the next number
+//   5. one transaction puts the next number in force: every live connection is judged again, by the new policy
+//   6. links that come, come last: policy before link
+// 2 only where ranges are taken away, 4 and 5 only where anything is; 3 then leaves a note in the table (the chain
+// `owed`) that 5 removes, so that whoever finds a plan cut short between them, this daemon or the next, finishes it.
 #pragma once
 
 #include <cstdint>

@@ -21,7 +21,11 @@ inline constexpr const char* kTag4 = "tag4";      // map  link . IPv4 source : m
 inline constexpr const char* kTag6 = "tag6";      // map  link . IPv6 source : mark
 inline constexpr const char* kClass4 = "class4";  // map  IPv4 destination : class
 inline constexpr const char* kClass6 = "class6";  // map  IPv6 destination : class
-inline constexpr const char* kAllow = "allow";    // set  class . class . protocol . port, ranges
+// set  class . class . protocol . port, ranges. There are two, one of them in use: an interval set cannot exchange
+// overlapping ranges without a moment in which neither is found, so a new policy is written into the other set and the
+// rules are switched. Desired tables know one, `allow`; observed ones have the two.
+inline constexpr const char* kAllow = "allow";
+inline constexpr const char* kAllowSets[] = {"allow_a", "allow_b"};
 
 // Named counters: packets by verdict.
 inline constexpr const char* kCounters[] = {"allowed",  // first packets, of connections that policy allows
@@ -29,22 +33,22 @@ inline constexpr const char* kCounters[] = {"allowed",  // first packets, of con
                                             "local",       // to the gateway itself
                                             "linklocal"};  // IPv6 link-local chatter, which goes nowhere here
 
-// Which connections pass without being judged: those stamped with `number`. `owed`: something was taken away, and the
-// next generation has not been opened yet (reconcile/steps.h).
+// What of a table changes when permissions are taken away (reconcile/steps.h).
 struct Generation {
-  std::uint16_t number = 1;  // 1..65535; 0 is what unjudged connections carry
-  bool owed = false;
+  std::uint16_t number = 1;  // connections stamped with it pass unjudged; 1..65535, 0 is what unjudged ones carry
+  int allow = 0;             // which of kAllowSets judges
+  bool owed = false;         // something was taken away, and the next number is not in force yet
   auto operator<=>(const Generation&) const = default;
 };
-inline constexpr const char* kGenerationChain = "generation";
+inline constexpr const char* kForwardChain = "forward";
 inline constexpr const char* kStampChain = "stamp";
 inline constexpr const char* kOwedChain = "owed";  // empty; that it is there is the note
 
 // The chains of a table for these settings, all but the two that depend on the generation.
 std::map<std::string, kstate::Chain> chains(const model::Settings& settings);
 
-// The chains `generation` and `stamp`.
-std::map<std::string, kstate::Chain> generation_chains(std::uint16_t number);
+// The chains `forward` and `stamp`.
+std::map<std::string, kstate::Chain> generation_chains(Generation generation);
 
 // Reads them back; absent when the chains are not exactly those of some number.
 std::optional<Generation> generation_in(const kstate::Table& table);

@@ -35,7 +35,7 @@ std::vector<kstate::PeerEnd::Route> container_routes(const model::Network& netwo
 // The MAC of an endpoint that brings none: from its IPv4 address, so that an address keeps its MAC.
 Mac default_mac(const EndpointId& id, const std::optional<Prefix>& v4);
 
-// The desired segment, without the generation's chains. `endpoints` are the network's; only joined ones show.
+// The desired segment, without the generation's chains, and with one allow set for the two. `endpoints` are the network's; only joined ones show.
 kstate::Segment segment(const model::Network& network, std::span<const model::Endpoint* const> endpoints,
                         const Judgement& judgement);
 
