@@ -307,25 +307,29 @@ std::vector<NetworkId> Core::network_ids() const {
   return out;
 }
 
-void Core::docker_has(const NetworkId& id, const std::vector<EndpointId>* endpoints) {
+bool Core::docker_has(const NetworkId& id, const std::vector<EndpointId>* endpoints, std::int64_t asked_ms) {
   auto network = state_.networks.find(id);
-  if (network == state_.networks.end()) return;
-  const auto old = now_() - kForgottenAfterMs;
+  if (network == state_.networks.end()) return false;
   if (!endpoints) {
-    if (network->second.created_ms > old) return;
+    if (network->second.created_ms + kCreatedGraceMs > asked_ms) return true;
     log_info("network is gone from Docker", {{"net", id.brief()}});
     (void)delete_network(id);
-    return;
+    return false;
   }
   std::vector<EndpointId> dead;
-  for (auto& [ep, endpoint] : state_.endpoints)
-    if (endpoint.network == id && std::max(endpoint.created_ms, endpoint.joined_ms) <= old &&
-        std::find(endpoints->begin(), endpoints->end(), ep) == endpoints->end())
-      dead.push_back(ep);
+  bool too_young = false;
+  for (auto& [ep, endpoint] : state_.endpoints) {
+    if (endpoint.network != id || std::find(endpoints->begin(), endpoints->end(), ep) != endpoints->end()) continue;
+    const bool joined = endpoint.phase == Endpoint::Phase::joined;
+    const auto since = joined ? endpoint.joined_ms + kJoinedGraceMs : endpoint.created_ms + kCreatedGraceMs;
+    if (since > asked_ms) too_young = true;
+    else dead.push_back(ep);
+  }
   for (auto& ep : dead) {
     log_info("endpoint is gone from Docker", {{"net", id.brief()}, {"ep", ep.brief()}});
     (void)delete_endpoint(ep);
   }
+  return too_young;
 }
 
 // ---- policy ----

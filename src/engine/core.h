@@ -55,10 +55,11 @@ class Core {
   void renamed(const model::Container& container);
   std::vector<Unresolved> unresolved() const;
 
-  // Docker's list of a network's endpoints, or that it has no such network: what it does not have, and we have had for
-  // at least kForgottenAfterMs, is removed.
-  static constexpr std::int64_t kForgottenAfterMs = 10'000;
-  void docker_has(const NetworkId& id, const std::vector<EndpointId>* endpoints);
+  // Docker's list of a network's endpoints, or that it has no such network: what it does not have is removed, after a
+  // while. Docker lists a network or an endpoint a moment after it had us create it; a joined one it has listed before.
+  // `asked_ms` is when Docker was asked. True when something is still too young to be told from that: ask again soon.
+  static constexpr std::int64_t kCreatedGraceMs = 5'000, kJoinedGraceMs = 2'000;
+  bool docker_has(const NetworkId& id, const std::vector<EndpointId>* endpoints, std::int64_t asked_ms);
   std::vector<NetworkId> network_ids() const;
 
   // Somebody touched the segment: look at it again.

@@ -117,7 +117,7 @@ struct Engine::Private {
     docker_state = state;
   }
 
-  void compare_with_docker();
+  bool compare_with_docker();
   bool resolve_all();
   void resolve_loop();
 };
@@ -285,21 +285,23 @@ Result<ExplainView> Engine::explain(const ExplainRequest& request) {
 
 // ---- Docker's side ----
 
-// What Docker no longer has is removed here too: Docker does not repeat a removal that it could not deliver.
-void Engine::Private::compare_with_docker() {
+// What Docker no longer has is removed here too: Docker does not repeat a removal that it could not deliver. True when
+// something may be such a case and has to be asked for again soon.
+bool Engine::Private::compare_with_docker() {
   auto ids = view([](Core& c) { return c.network_ids(); });
+  bool again = false;
   for (auto& id : ids) {
+    const auto asked_ms = unix_ms();
     auto network = config.docker->network(id, steady_clock::now() + std::chrono::seconds(5));
-    if (!network && network.error().code != Errc::not_found) return;
-    queue.post([this, id, network = std::move(network)] {
-      if (!core) return;
-      if (!network) return core->docker_has(id, nullptr);
-      std::vector<EndpointId> endpoints;
+    if (!network && network.error().code != Errc::not_found) return true;
+    std::vector<EndpointId> endpoints;
+    if (network) {
       for (auto& [ep, name] : network.value().endpoints) endpoints.push_back(ep);
       for (auto& [ep, container] : network.value().container_ids) endpoints.push_back(ep);
-      core->docker_has(id, &endpoints);
-    });
+    }
+    again |= view([&](Core& c) { return c.docker_has(id, network ? &endpoints : nullptr, asked_ms); });
   }
+  return again;
 }
 
 // One attempt for each endpoint without an identity; true when none is left.
@@ -317,15 +319,17 @@ bool Engine::Private::resolve_all() {
 }
 
 void Engine::Private::resolve_loop() {
-  constexpr milliseconds kFirst{50}, kLast{2000}, kIdle{30'000};
-  milliseconds pause = kIdle;
+  constexpr milliseconds kFirst{50}, kLast{2000}, kSoon{1000}, kIdle{30'000};
+  milliseconds backoff = kFirst;
   auto next_compare = steady_clock::now();
+  milliseconds pause = kIdle;
   while (wait(pause)) {
-    if (resolve_all()) pause = kIdle;
-    else pause = pause == kIdle ? kFirst : std::min(pause * 2, kLast);
-    if (steady_clock::now() < next_compare) continue;
-    compare_with_docker();
-    next_compare = steady_clock::now() + kIdle;
+    const bool resolved = resolve_all();
+    backoff = resolved ? kFirst : std::min(backoff * 2, kLast);
+    if (steady_clock::now() >= next_compare)
+      next_compare = steady_clock::now() + (compare_with_docker() ? kSoon : kIdle);
+    const auto until_compare = std::chrono::ceil<milliseconds>(next_compare - steady_clock::now());
+    pause = std::max(milliseconds(1), resolved ? until_compare : std::min(backoff, until_compare));
   }
 }
 

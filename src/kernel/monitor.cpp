@@ -63,7 +63,8 @@ void Monitor::add(const std::string& segment, const Fd& netns, std::vector<std::
   Watched watched;
   watched.route = open_subscribed(netns, NETLINK_ROUTE,
                                   {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE,
-                                   RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE});
+                                   RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE,
+                                   RTNLGRP_IPV6_NETCONF});
   watched.filter = open_subscribed(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
   watched.own_ports = std::move(own_ports);
   if (!watched.route.is_open() || !watched.filter.is_open()) {
