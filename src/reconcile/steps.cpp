@@ -46,16 +46,35 @@ void put_chains(std::vector<NftOp>& out, Generation generation) {
   }
 }
 
-// From nothing or from something that cannot be mended, in one transaction.
+// Waits for every packet under way, then opens the next number and takes the note away.
+void open_next(Plan& out, Generation& generation, bool flush_unused) {
+  out.push_back(Quiesce{});
+  generation.number = next_generation(generation.number);
+  generation.owed = false;
+  purge_before(out, generation.number);
+  Nft open;
+  put_chains(open.ops, generation);
+  open.ops.push_back(DelChain{kOwedChain});
+  if (flush_unused) open.ops.push_back(FlushSet{kAllowSets[1 - generation.allow]});
+  out.push_back(std::move(open));
+}
+
+// From nothing or, in one transaction, from something that cannot be mended.
 Generation rebuild(Plan& out, const Table& desired, bool present, std::uint16_t last_generation) {
-  const Generation next{next_generation(last_generation), 0, false};
+  Generation next{next_generation(last_generation), 0, false};
   // What was stamped, and with which numbers, is not known: no connection may keep its stamp.
   if (last_generation == 0) out.push_back(PurgeConnections{});
   else purge_before(out, next.number);
+  Table table = with_generation(desired, next);
   Nft transaction;
-  if (present) transaction.ops.push_back(DelTable{});
-  for (auto& op : build(with_generation(desired, next))) transaction.ops.push_back(std::move(op));
+  if (present) {
+    transaction.ops.push_back(DelTable{});
+    table.chains[kOwedChain];
+  }
+  for (auto& op : build(table)) transaction.ops.push_back(std::move(op));
   out.push_back(std::move(transaction));
+  // A packet that the old table tagged may be judged and stamped by the new one: such a stamp does not last.
+  if (present) open_next(out, next, false);
   return next;
 }
 
@@ -89,7 +108,11 @@ bool plan_allow(Plan& out, std::vector<NftOp>& next_ops, const Set& desired, con
 // Returns the generation that is in force afterwards.
 Generation plan_table(Plan& out, const Table& desired, const std::optional<Table>& observed, std::uint16_t last_generation) {
   auto seen = observed ? render::generation_in(*observed) : std::nullopt;
-  if (!seen) return rebuild(out, desired, observed.has_value(), last_generation);
+  if (!seen) {
+    // Rules of another version, or damaged ones: what they stamp with is still the highest number in use.
+    if (observed && last_generation == 0) last_generation = render::stamp_in(*observed).value_or(0);
+    return rebuild(out, desired, observed.has_value(), last_generation);
+  }
   const Table want = without_allow(desired), have = without_generation(*observed);
   if (!allow_sets_fit(desired, *observed) || needs_rebuild(want, have)) return rebuild(out, desired, true, seen->number);
 
@@ -105,15 +128,7 @@ Generation plan_table(Plan& out, const Table& desired, const std::optional<Table
     if (leftover) out.push_back(Nft{{FlushSet{unused}}});
     return next;
   }
-  out.push_back(Quiesce{});
-  next.number = next_generation(next.number);
-  next.owed = false;
-  purge_before(out, next.number);
-  Nft open;
-  put_chains(open.ops, next);
-  open.ops.push_back(DelChain{kOwedChain});
-  if (leftover) open.ops.push_back(FlushSet{unused});
-  out.push_back(std::move(open));
+  open_next(out, next, leftover);
   return next;
 }
 

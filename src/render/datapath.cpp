@@ -177,19 +177,26 @@ std::map<std::string, Chain> generation_chains(Generation generation) {
   return {{kForwardChain, forward_chain(generation)}, {kStampChain, stamp}};
 }
 
-std::optional<Generation> generation_in(const Table& table) {
-  auto stamp = table.chains.find(kStampChain), forward = table.chains.find(kForwardChain);
-  if (stamp == table.chains.end() || forward == table.chains.end()) return std::nullopt;
-  if (stamp->second.rules.empty() || stamp->second.rules.front().empty()) return std::nullopt;
+std::optional<std::uint16_t> stamp_in(const Table& table) {
+  auto stamp = table.chains.find(kStampChain);
+  if (stamp == table.chains.end() || stamp->second.rules.empty() || stamp->second.rules.front().empty()) return std::nullopt;
   auto* load = std::get_if<Load>(&stamp->second.rules.front().front());
   if (!load || load->value.size() != 4) return std::nullopt;
   std::uint32_t number = 0;
   std::memcpy(&number, load->value.data(), 4);
   if (number == 0 || number > 65535) return std::nullopt;
+  const Generation generation{static_cast<std::uint16_t>(number), 0, false};
+  if (generation_chains(generation).at(kStampChain) != stamp->second) return std::nullopt;
+  return generation.number;
+}
+
+std::optional<Generation> generation_in(const Table& table) {
+  auto number = stamp_in(table);
+  auto forward = table.chains.find(kForwardChain);
+  if (!number || forward == table.chains.end()) return std::nullopt;
   for (int allow : {0, 1}) {
-    const Generation generation{static_cast<std::uint16_t>(number), allow, table.chains.contains(kOwedChain)};
-    const auto expected = generation_chains(generation);
-    if (expected.at(kStampChain) == stamp->second && expected.at(kForwardChain) == forward->second) return generation;
+    const Generation generation{*number, allow, table.chains.contains(kOwedChain)};
+    if (generation_chains(generation).at(kForwardChain) == forward->second) return generation;
   }
   return std::nullopt;
 }

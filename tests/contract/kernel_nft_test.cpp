@@ -149,6 +149,16 @@ TEST_CASE_TEMPLATE("elements", K, FakeTable, RealTable) {
     k.commit({DelElements{"ranges", kRanges, {range(1, 2, 80, 91)}}});
     CHECK(k.table().sets.at("ranges").elements->empty());
   }
+  SUBCASE("a set is flushed, and may be filled in the same transaction") {
+    k.commit({FlushSet{"map"}, FlushSet{"ranges"}});
+    CHECK(k.table().sets.at("map").elements->empty());
+    CHECK(k.table().sets.at("ranges").elements->empty());
+    k.commit({FlushSet{"ranges"}});
+    k.commit({AddElements{"ranges", kRanges, {range(1, 2, 80, 90)}}});
+    k.commit({FlushSet{"ranges"}, AddElements{"ranges", kRanges, {range(1, 2, 85, 95)}}});
+    CHECK(*k.table().sets.at("ranges").elements == std::set<Element>{range(1, 2, 85, 95)});
+    CHECK(k.refused({FlushSet{"ranges"}, FlushSet{"no"}}) == Errc::not_found);
+  }
   SUBCASE("a set that is not there") {
     CHECK(k.refused({AddElements{"no", kMap, {pair(1, 5)}}}) == Errc::not_found);
     CHECK(k.refused({DelElements{"no", kMap, {pair(1, 5)}}}) == Errc::not_found);

@@ -120,6 +120,9 @@ int in_table(std::optional<Table>& table, const NftOp& op) {
           },
           [&](const AddElements& o) { return with_set(o.set, [&](Set& s) { return add_elements(s, o.elements); }); },
           [&](const DelElements& o) { return with_set(o.set, [&](Set& s) { return del_elements(s, o.elements); }); },
+          [&](const FlushSet& o) {
+            return with_set(o.name, [](Set& s) { s.elements = make_elements({}); return 0; });
+          },
           [&](const AddChain& o) { return add_chain(*table, o); },
           [&](const FlushChain& o) {
             auto it = table->chains.find(o.name);

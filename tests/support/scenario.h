@@ -76,4 +76,10 @@ struct Moment {
   }
 };
 
+// The table that enforces it once all is done, in this generation.
+inline kstate::Table in_force(const Moment& moment, std::uint16_t generation) {
+  const auto last = static_cast<std::uint16_t>(generation - 1);
+  return *reconcile::plan(moment.desired(), {}, last).after.table;
+}
+
 }  // namespace microseg::test

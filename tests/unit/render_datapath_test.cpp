@@ -18,9 +18,7 @@ const std::vector<model::Endpoint> kEndpoints = {endpoint("web", 2), endpoint("a
 const char* const kPolicy = "allow web -> api : 80, icmp; allow api -> db : 5432; allow web -> db : 53/udp";
 
 kstate::Table table(model::Options options = {}) {
-  auto out = *Moment(network(kPolicy, std::move(options)), kEndpoints).desired().table;
-  out.chains.merge(render::generation_chains(kGeneration));
-  return out;
+  return in_force(Moment(network(kPolicy, std::move(options)), kEndpoints), kGeneration);
 }
 
 std::string link(unsigned n) { return render::link_name(ep_id("e" + std::to_string(n))).str(); }
@@ -229,24 +227,29 @@ TEST_CASE("what a refused packet's sender gets") {
 
 TEST_CASE("the generation can be read back, exactly or not at all") {
   auto rules = table();
-  CHECK(render::generation_in(rules) == render::Generation{kGeneration, false});
+  CHECK(render::generation_in(rules) == render::Generation{kGeneration, 0, false});
   rules.chains[render::kOwedChain];
-  CHECK(render::generation_in(rules) == render::Generation{kGeneration, true});
-  for (auto n : std::initializer_list<std::uint16_t>{1, 255, 256, 32768, 65535}) {
-    kstate::Table t;
-    t.chains = render::generation_chains(n);
-    CHECK(render::generation_in(t) == render::Generation{n, false});
-  }
+  CHECK(render::generation_in(rules) == render::Generation{kGeneration, 0, true});
+  for (auto n : std::initializer_list<std::uint16_t>{1, 255, 256, 32768, 65535})
+    for (int allow : {0, 1}) {
+      kstate::Table t;
+      t.chains = render::generation_chains({n, allow, false});
+      CHECK(render::generation_in(t) == render::Generation{n, allow, false});
+    }
   SUBCASE("an added rule") {
     rules.chains[render::kStampChain].rules.push_back({kstate::Count{"allowed"}});
     CHECK(!render::generation_in(rules));
   }
   SUBCASE("two numbers") {
-    rules.chains[render::kGenerationChain] = render::generation_chains(8).at(render::kGenerationChain);
+    rules.chains[render::kForwardChain] = render::generation_chains({8, 0, false}).at(render::kForwardChain);
     CHECK(!render::generation_in(rules));
   }
   SUBCASE("an empty chain") {
     rules.chains[render::kStampChain].rules.clear();
+    CHECK(!render::generation_in(rules));
+  }
+  SUBCASE("another policy of the hook") {
+    rules.chains[render::kForwardChain].hook->policy_drop = false;
     CHECK(!render::generation_in(rules));
   }
   SUBCASE("none") { CHECK(!render::generation_in({})); }
@@ -254,8 +257,7 @@ TEST_CASE("the generation can be read back, exactly or not at all") {
 
 TEST_CASE("the rules say what explain says") {
   const Moment moment(network(kPolicy), kEndpoints);
-  auto rules = *moment.desired().table;
-  rules.chains.merge(render::generation_chains(1));
+  const auto rules = in_force(moment, 1);
   int allowed = 0;
   for (auto& from : moment.endpoints)
     for (auto& to : moment.endpoints)

@@ -53,4 +53,7 @@ std::map<std::string, kstate::Chain> generation_chains(Generation generation);
 // Reads them back; absent when the chains are not exactly those of some number.
 std::optional<Generation> generation_in(const kstate::Table& table);
 
+// The number that the chain `stamp` writes, whatever became of the other chains; absent when that chain is not ours.
+std::optional<std::uint16_t> stamp_in(const kstate::Table& table);
+
 }  // namespace microseg::render
