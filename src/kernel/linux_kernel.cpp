@@ -44,8 +44,13 @@ Result<std::unique_ptr<Kernel>> make_linux_kernel(const std::string& directory) 
 Result<std::vector<std::string>> LinuxKernel::segments() {
   std::vector<std::string> out;
   std::error_code failed;
-  for (auto& entry : std::filesystem::directory_iterator(directory_, failed))
-    if (open_netns(entry.path())) out.push_back(entry.path().filename());
+  for (auto& entry : std::filesystem::directory_iterator(directory_, failed)) {
+    auto mounted = open_netns(entry.path());
+    auto it = segments_.find(entry.path().filename());
+    // Where another namespace covers the one that we know, ours is not mounted.
+    const bool covered = mounted && it != segments_.end() && inode_of(mounted.value()) != inode_of(it->second.netns);
+    if (mounted && !covered) out.push_back(entry.path().filename());
+  }
   if (failed) return error_from_errno(failed.value(), "list " + directory_);
   return out;
 }

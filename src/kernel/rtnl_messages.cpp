@@ -33,8 +33,10 @@ void message_address(Messages& out, bool add, int index, const Prefix& address) 
   ifa->ifa_index = static_cast<std::uint32_t>(index);
   put_ip(nlh, IFA_LOCAL, address.ip());
   put_ip(nlh, IFA_ADDRESS, address.ip());
-  // No duplicate detection: every end of the segment holds the gateway's address, on purpose.
-  if (!address.ip().is_v4()) mnl_attr_put_u32(nlh, IFA_FLAGS, IFA_F_NODAD | IFA_F_NOPREFIXROUTE | IFA_F_PERMANENT);
+  // No duplicate detection: every end of the segment holds the gateway's address, on purpose. And there no route of
+  // the kernel's beside ours; a container's end has the route of its subnet, as from Docker.
+  const unsigned no_route = address.length() == address.ip().bits() ? IFA_F_NOPREFIXROUTE : 0U;
+  if (!address.ip().is_v4()) mnl_attr_put_u32(nlh, IFA_FLAGS, IFA_F_NODAD | IFA_F_PERMANENT | no_route);
   out.says(std::string(add ? "add" : "remove") + " address " + address.str());
 }
 
