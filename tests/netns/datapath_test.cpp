@@ -1,4 +1,6 @@
 // What passes a segment and what does not, shown with real packets between containers.
+#include <algorithm>
+
 #include "support/lab_main.h"
 #include "support/lab_packet.h"
 #include "support/lab_segment.h"

@@ -3,6 +3,9 @@
 // the same. MICROSEG_SEED repeats a run, MICROSEG_TUPLES makes it longer.
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
+#include <map>
+#include <optional>
 #include <random>
 #include <set>
 
