@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "observers.h"
 #include "rtnl.h"
 
 namespace microseg::kernel {
@@ -34,18 +35,32 @@ std::optional<Mac> mac_of(const nlattr* a) {
   return mac.value();
 }
 
-// Everything observed so far, by ifindex.
-using Found = std::map<int, std::pair<IfName, kstate::Link>>;
+// The fixed header at the beginning of a message; null when the message is too short for it.
+template <class Header>
+const Header* header_of(const nlmsghdr* nlh) {
+  return mnl_nlmsg_get_payload_len(nlh) < sizeof(Header) ? nullptr
+                                                         : static_cast<const Header*>(mnl_nlmsg_get_payload(nlh));
+}
 
-void take_link(Found& found, const nlmsghdr* nlh) {
-  auto* ifi = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(nlh));
+std::uint32_t number_of(const nlattr* a) { return mnl_attr_get_payload_len(a) == 4 ? mnl_attr_get_u32(a) : 0; }
+
+std::string text_of(const nlattr* a) {
+  auto* text = static_cast<const char*>(mnl_attr_get_payload(a));
+  return std::string(text, strnlen(text, mnl_attr_get_payload_len(a)));
+}
+
+}  // namespace
+
+void take_link(FoundLinks& found, const nlmsghdr* nlh) {
+  auto* ifi = header_of<ifinfomsg>(nlh);
+  if (!ifi) return;
   std::string name;
   kstate::Link link;
   for_each_attr(nlh, sizeof *ifi, [&](const nlattr* a) {
     switch (mnl_attr_get_type(a)) {
-      case IFLA_IFNAME: name = mnl_attr_get_str(a); break;
-      case IFLA_IFALIAS: link.alias = mnl_attr_get_str(a); break;
-      case IFLA_MTU: link.mtu = static_cast<std::uint16_t>(std::min(mnl_attr_get_u32(a), 65535U)); break;
+      case IFLA_IFNAME: name = text_of(a); break;
+      case IFLA_IFALIAS: link.alias = text_of(a); break;
+      case IFLA_MTU: link.mtu = static_cast<std::uint16_t>(std::min(number_of(a), 65535U)); break;
       case IFLA_ADDRESS:
         if (auto mac = mac_of(a)) link.mac = *mac;
         break;
@@ -59,33 +74,37 @@ void take_link(Found& found, const nlmsghdr* nlh) {
     found.emplace(ifi->ifi_index, std::pair{std::move(parsed).value(), std::move(link)});
 }
 
-void take_address(Found& found, const nlmsghdr* nlh) {
-  auto* ifa = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(nlh));
+void take_address(FoundLinks& found, const nlmsghdr* nlh) {
+  auto* ifa = header_of<ifaddrmsg>(nlh);
+  if (!ifa) return;
   auto it = found.find(static_cast<int>(ifa->ifa_index));
   // Link-local addresses that the kernel gives by itself have length 64; ours, where a pool has no gateway, 128.
   const bool by_itself = ifa->ifa_family == AF_INET6 && ifa->ifa_scope == RT_SCOPE_LINK && ifa->ifa_prefixlen != 128;
   if (it == found.end() || by_itself) return;
   for_each_attr(nlh, sizeof *ifa, [&](const nlattr* a) {
     if (mnl_attr_get_type(a) != IFA_ADDRESS) return;
-    if (auto ip = ip_of(ifa->ifa_family, a)) it->second.second.addresses.insert(Prefix::of(*ip, ifa->ifa_prefixlen));
+    if (auto ip = ip_of(ifa->ifa_family, a); ip && ifa->ifa_prefixlen <= ip->bits())
+      it->second.second.addresses.insert(Prefix::of(*ip, ifa->ifa_prefixlen));
   });
 }
 
-void take_route(Found& found, const nlmsghdr* nlh) {
-  auto* rtm = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(nlh));
+void take_route(FoundLinks& found, const nlmsghdr* nlh) {
+  auto* rtm = header_of<rtmsg>(nlh);
+  if (!rtm) return;
   if (rtm->rtm_table != RT_TABLE_MAIN || rtm->rtm_protocol != kRouteProtocol || (rtm->rtm_flags & RTM_F_CLONED)) return;
   std::optional<Ip> destination;
   int index = 0;
   for_each_attr(nlh, sizeof *rtm, [&](const nlattr* a) {
     if (mnl_attr_get_type(a) == RTA_DST) destination = ip_of(rtm->rtm_family, a);
-    if (mnl_attr_get_type(a) == RTA_OIF) index = static_cast<int>(mnl_attr_get_u32(a));
+    if (mnl_attr_get_type(a) == RTA_OIF) index = static_cast<int>(number_of(a));
   });
-  if (auto it = found.find(index); it != found.end() && destination)
+  if (auto it = found.find(index); it != found.end() && destination && rtm->rtm_dst_len <= destination->bits())
     it->second.second.routes.insert(Prefix::of(*destination, rtm->rtm_dst_len));
 }
 
-void take_neighbour(Found& found, const nlmsghdr* nlh) {
-  auto* ndm = static_cast<const ndmsg*>(mnl_nlmsg_get_payload(nlh));
+void take_neighbour(FoundLinks& found, const nlmsghdr* nlh) {
+  auto* ndm = header_of<ndmsg>(nlh);
+  if (!ndm) return;
   auto it = found.find(ndm->ndm_ifindex);
   if (it == found.end() || !(ndm->ndm_state & NUD_PERMANENT)) return;
   std::optional<Ip> ip;
@@ -97,22 +116,25 @@ void take_neighbour(Found& found, const nlmsghdr* nlh) {
   if (ip && mac) it->second.second.neighbours.emplace(*ip, *mac);
 }
 
+namespace {
+
 template <class Header>
-Status dump(NetlinkSocket& socket, Found& found, std::uint16_t type, std::uint8_t family,
-            void (*take)(Found&, const nlmsghdr*), std::string_view what) {
+Status dump(NetlinkSocket& socket, FoundLinks& found, std::uint16_t type, std::uint8_t family,
+            void (*take)(FoundLinks&, const nlmsghdr*), std::string_view what) {
   alignas(nlmsghdr) char buffer[256];
   auto* nlh = mnl_nlmsg_put_header(buffer);
   nlh->nlmsg_type = type;
   *static_cast<std::uint8_t*>(mnl_nlmsg_put_extra_header(nlh, sizeof(Header))) = family;
   // Taking is adding to sets, so an interrupted dump that is done again adds nothing wrong but what is gone by now;
   // that shows as a difference, and a difference is observed again.
-  return socket.dump(nlh, [] {}, [&](const nlmsghdr* m) { take(found, m); }, what);
+  return socket.dump(
+      nlh, [] {}, [&](const nlmsghdr* m) { take(found, m); }, what);
 }
 
 }  // namespace
 
 Result<std::map<IfName, kstate::Link>> observe_links(NetlinkSocket& socket) {
-  Found found;
+  FoundLinks found;
   MS_CHECK(dump<ifinfomsg>(socket, found, RTM_GETLINK, AF_UNSPEC, take_link, "list links"));
   MS_CHECK(dump<ifaddrmsg>(socket, found, RTM_GETADDR, AF_UNSPEC, take_address, "list addresses"));
   for (auto family : {std::uint8_t{AF_INET}, std::uint8_t{AF_INET6}}) {

@@ -1,0 +1,31 @@
+// What one answer of the kernel adds to what has been observed so far. Apart from the sockets, so that any bytes can
+// be tried on them (tests/fuzz/netlink_fuzz.cpp). Messages that are not about us, or make no sense, add nothing.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "microseg/kstate/segment.h"
+
+struct nlmsghdr;
+
+namespace microseg::kernel {
+
+using FoundLinks = std::map<int, std::pair<IfName, kstate::Link>>;  // by ifindex
+void take_link(FoundLinks& found, const nlmsghdr* nlh);
+void take_address(FoundLinks& found, const nlmsghdr* nlh);
+void take_route(FoundLinks& found, const nlmsghdr* nlh);
+void take_neighbour(FoundLinks& found, const nlmsghdr* nlh);
+
+bool is_our_table(const nlmsghdr* nlh);
+void take_chain(kstate::Table& out, const nlmsghdr* nlh);
+void take_rule(kstate::Table& out, const nlmsghdr* nlh);  // of a chain that was taken before
+void take_set(kstate::Table& out, const nlmsghdr* nlh);   // without its elements
+void take_elements(const kstate::SetType& type, std::set<kstate::Element>& out, const nlmsghdr* nlh);
+void take_counter(const std::function<void(const std::string&, std::uint64_t)>& take, const nlmsghdr* nlh);
+
+}  // namespace microseg::kernel
