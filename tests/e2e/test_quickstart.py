@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from lab.engine_api import wait_until
-from lab.engines import REPOSITORY
+from lab.engines import REPOSITORY, version_in
 from lab.host import ENVIRONMENT
 from lab.microsegd import API_SOCKET
 from lab.registry import PRIMARY, expect, test
@@ -47,13 +47,15 @@ def compose_v2(host, home):
 
 
 class Newcomer:
-    """Somebody at the prompt of a clean checkout, with root and the host's engine."""
+    """Somebody at the prompt of a clean checkout, with root and the host's engine; `inside` sits at the host itself."""
 
-    def __init__(self, host):
-        self.host, self.checkout = host, checkout(host.lab.work)
+    def __init__(self, host, inside=False):
+        self.host, self.checkout, self.inside = host, checkout(host.lab.work), inside
         self.prefix = os.path.join(host.work, "prefix")
         self.env = {**ENVIRONMENT, "HOME": os.path.join(host.work, "home"), "MICROSEG_PREFIX": self.prefix,
-                    "DOCKER_HOST": "unix://" + host.path("/run/docker.sock")}
+                    "MICROSEG_LOG_FILE": os.path.join(host.work, "microsegd.log")}
+        if not inside:
+            self.env["DOCKER_HOST"] = "unix://" + host.path("/run/docker.sock")
         os.makedirs(self.env["HOME"])
         if config := compose_v2(host, os.path.join(host.work, "docker")):
             self.env["DOCKER_CONFIG"] = config
@@ -67,13 +69,15 @@ class Newcomer:
         """Runs the line; returns what is on the screen, and the seconds it took."""
         line = re.sub(r"^sudo ", "", line)  # we are root, and a machine may do without sudo
         started = time.monotonic()
-        done = subprocess.run(["sh", "-c", line], cwd=self.checkout, env=self.env, stdin=subprocess.DEVNULL, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout)
+        command = ["sh", "-c", f"cd {self.checkout} && {line}"]
+        done = subprocess.run(self.host.enter(*command) if self.inside else command, env=self.env, text=True, timeout=timeout,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         expect(done.returncode == status, f"{line}: exit {done.returncode}, expected {status}:\n{done.stdout}")
         return done.stdout, time.monotonic() - started
 
     def microseg(self, arguments):
-        return self.types(f"{self.prefix}/bin/microseg --api-socket {self.host.path(API_SOCKET)} {arguments}")[0]
+        socket = API_SOCKET if self.inside else self.host.path(API_SOCKET)
+        return self.types(f"{self.prefix}/bin/microseg --api-socket {socket} {arguments}")[0]
 
 
 def table(screen):
@@ -127,6 +131,8 @@ def left_behind(newcomer):
     for directory in ("/run/microseg", "/var/lib/microseg"):  # the lab has mounted the second
         if out := host.run("sh", "-c", f"find {directory} -mindepth 1 2>/dev/null; true").stdout.split():
             found.append(f"files {out}")
+    found += [f"socket {path}" for path in host.run("find", "/run/docker/plugins", "-name", "microseg*").stdout.split()]
+    found += [f"process {line}" for line in host.run("ps", "-A", "-o", "pid,comm").stdout.splitlines() if "microseg" in line]
     found += [f"file {os.path.join(d, f)}" for d, _, files in os.walk(newcomer.prefix) for f in files]
     found += [f"mount {line}" for line in host.run("cat", "/proc/mounts").stdout.splitlines()
               if "microseg" in line.split()[1] and line.split()[1] != "/var/lib/microseg"]
@@ -168,3 +174,27 @@ def quickstart(context):
     compose = next(line for line in reversed(compose) if re.search(r"\d+\.\d+\.\d+", line))
     return (f"{seconds:.0f} s with the build, {again:.0f} s as an upgrade, {removal:.0f} s to remove, 0 left behind; "
             f"{allowed} allowed, {refused} refused, 0 not as declared; Compose {re.search(r'[0-9.]+[0-9]', compose)[0]}")
+
+
+def service(context):
+    """microsegd as a service of the engine's own host, where it and Docker are found at their usual places."""
+    host = context.own_host().start_dockerd()
+    newcomer = Newcomer(host, inside=True)
+    screen, seconds = newcomer.types("plugin/quickstart --legacy", timeout=BUILD_SECONDS)
+    with open(os.path.join(newcomer.checkout, "README.md")) as f:
+        allowed, refused = check_example(screen, f.read())
+    said, _ = newcomer.types("plugin/quickstart --managed", status=1)
+    expect("first run" in said, f"the plugin beside the service should be refused with a remedy: {said}")
+    _, again = newcomer.types("plugin/quickstart --legacy --no-example")
+    said, _ = newcomer.types("COMPOSE_PROJECT_NAME=microseg-quickstart examples/three-tier/check")
+    expect(table(said) == table(screen), f"after the upgrade:\n{said}")
+    newcomer.types("plugin/quickstart --remove")
+    left = left_behind(newcomer)
+    expect(not left, f"left behind by --remove: {left}")
+    return (f"{seconds:.0f} s, {again:.0f} s as an upgrade, 0 left behind; {allowed} allowed, {refused} refused, "
+            "0 not as declared")
+
+
+# The host has to have a compiler: only one that is made of this machine's own files does.
+if os.path.exists("/usr/sbin/dockerd") and version_in("") == "20.10.24":
+    test("quickstart --legacy", engines=("20.10.24",))(service)
