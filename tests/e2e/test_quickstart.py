@@ -1,6 +1,7 @@
 """The README's two commands from a clean checkout, what they print held against what the README says, and the way back."""
 
 import functools
+import json
 import os
 import re
 import shutil
@@ -105,8 +106,8 @@ def check_example(screen, readme):
     return [list(cells.values()).count(answer) for answer in ("allowed", "refused")]
 
 
-def check_shop(newcomer):
-    """The network of the second command has the policy it was given."""
+def check_shop(newcomer, readme):
+    """The network of the second command has the policy it was given, and the README's own policy can be applied to it."""
     newcomer.types("docker run -d --network shop --name api microseg-example serve api 8080 5432")
     try:
         listens = "docker exec api sh -c 'nc -w 1 127.0.0.1 8080 </dev/null && nc -w 1 127.0.0.1 5432 </dev/null' || true"
@@ -115,8 +116,21 @@ def check_shop(newcomer):
         expect(re.fullmatch(r"8080 api:8080\n5432 refused .*\n", said), f"web -> api in shop, 8080 allowed: {said}")
         shown = newcomer.microseg("policy show shop")
         expect("allow web -> api : 8080" in shown, f"microseg policy show shop: {shown}")
+        rules = os.path.join(newcomer.host.work, "rules.txt")
+        with open(rules, "w") as f:
+            f.write("\n".join(block(readme, "## Writing policy", "")) + "\n")
+        newcomer.microseg("policy apply shop " + rules)
+        shown = newcomer.microseg("explain web db 5432 --network shop || true")
+        expect("refused" in shown and "deny web -> db" in shown, f"the README's policy denies web -> db: {shown}")
     finally:
         newcomer.types("docker rm -f api")
+
+
+def expect_healthy(newcomer):
+    """The upgraded daemon took over what the one before has left: it is well, and knows all containers of the example."""
+    wait_until(lambda: "unreachable" not in newcomer.microseg("status"), 20, "microseg reaches Docker")
+    said = json.loads(newcomer.microseg("status --json"))
+    expect(said["health"] == "ok" and said["endpoints"] == 4, f"after an upgrade: {said}")
 
 
 def left_behind(newcomer):
@@ -132,7 +146,7 @@ def left_behind(newcomer):
         if out := host.run("sh", "-c", f"find {directory} -mindepth 1 2>/dev/null; true").stdout.split():
             found.append(f"files {out}")
     found += [f"socket {path}" for path in host.run("find", "/run/docker/plugins", "-name", "microseg*").stdout.split()]
-    found += [f"process {line}" for line in host.run("ps", "-A", "-o", "pid,comm").stdout.splitlines() if "microseg" in line]
+    found += [f"process {line}" for line in host.run("sh", "-c", "cat /proc/[0-9]*/comm").stdout.splitlines() if line == "microsegd"]
     found += [f"file {os.path.join(d, f)}" for d, _, files in os.walk(newcomer.prefix) for f in files]
     found += [f"mount {line}" for line in host.run("cat", "/proc/mounts").stdout.splitlines()
               if "microseg" in line.split()[1] and line.split()[1] != "/var/lib/microseg"]
@@ -153,11 +167,11 @@ def quickstart(context):
     screen, seconds = newcomer.types(commands[0], timeout=BUILD_SECONDS)
     allowed, refused = check_example(screen, readme)
     newcomer.types(commands[1])
-    check_shop(newcomer)
+    check_shop(newcomer, readme)
 
     # Again is an upgrade: what runs goes on under the new plugin.
     _, again = newcomer.types("plugin/quickstart --no-example", timeout=BUILD_SECONDS)
-    expect(newcomer.microseg("status --json"), "the upgraded plugin does not answer")
+    expect_healthy(newcomer)
     said, _ = newcomer.types("COMPOSE_PROJECT_NAME=microseg-quickstart examples/three-tier/check")
     check_example(said, readme)
 
@@ -186,6 +200,7 @@ def service(context):
     said, _ = newcomer.types("plugin/quickstart --managed", status=1)
     expect("first run" in said, f"the plugin beside the service should be refused with a remedy: {said}")
     _, again = newcomer.types("plugin/quickstart --legacy --no-example")
+    expect_healthy(newcomer)
     said, _ = newcomer.types("COMPOSE_PROJECT_NAME=microseg-quickstart examples/three-tier/check")
     expect(table(said) == table(screen), f"after the upgrade:\n{said}")
     newcomer.types("plugin/quickstart --remove")
