@@ -69,7 +69,7 @@ Status Core::create_network(const CreateNetwork& request) {
                   .subnets = request.subnets, .name = {}, .labels = {}, .applied = {}, .blocks = {},
                   .created_ms = now_()};
   if (!with_docker_) network.labels = policy::Labels{};
-  auto verdict = judge(network, now_());
+  auto verdict = judge(network, now_(), with_docker_);
   network.blocks = verdict.blocks;
   MS_CHECK(store_.write({.put_networks = {network}}).in(what));
   state_.networks.insert_or_assign(request.id, network);
@@ -134,7 +134,7 @@ Status Core::delete_endpoint(const EndpointId& id) {
   state_.endpoints.erase(it);
   // The kernel first, whatever the disk says: a full disk must not keep a dead endpoint's permissions alive.
   Status kernel;
-  if (joined) kernel = round(network);
+  if (joined) kernel = round(network, {.later = true});
   auto stored = store_.write({.remove_endpoints = {id}});
   MS_CHECK(std::move(kernel).in("remove endpoint " + id.brief()));
   return std::move(stored).in("remove endpoint " + id.brief());
@@ -145,21 +145,13 @@ bool Core::needs_look_up(const EndpointId& id) const {
   if (it == state_.endpoints.end()) return false;
   auto& network = state_.networks.at(it->second.network);
   if (!network.labels) return true;
-  Endpoint probe = it->second;
-  (void)place(probe, {});
-  return !probe.identity;
+  return runtimes_.at(it->second.network).verdict.judgement.needs_labels ||
+         !model::resolve_identity(it->second.options, nullptr);
 }
 
 bool Core::place(Endpoint& endpoint, const Facts& facts) const {
   const Endpoint before = endpoint;
   auto identity = model::resolve_identity(endpoint.options, facts.container ? &*facts.container : nullptr);
-  // Without the container its labels are not known, and a selector like {!key} must not take that for their absence.
-  if (identity && !facts.container && with_docker_) {
-    auto& policy = runtimes_.at(endpoint.network).verdict;
-    const bool asks_labels =
-        !policy.judgement.numbering || !policy.judgement.numbering->alphabet.selectors.empty();
-    if (asks_labels) identity.reset();
-  }
   if (identity) {
     endpoint.identity = std::move(identity);
     endpoint.quarantined.clear();
@@ -185,7 +177,7 @@ bool Core::take_network_facts(Network& network, const Facts& facts) {
 Status Core::reconsider(Network& network) {
   auto& runtime = runtimes_[network.id];
   const std::string closed_before = runtime.verdict.closed;
-  runtime.verdict = judge(network, now_());
+  runtime.verdict = judge(network, now_(), with_docker_);
   if (runtime.verdict.closed != closed_before && runtime.verdict.closed.starts_with("policy error"))
     log_error("network closed: all its endpoints are quarantined",
               {{"net", network.id.brief()}, {"name", network.name.value_or("")}, {"why", runtime.verdict.closed}});
@@ -216,7 +208,7 @@ Result<Joined> Core::join(const Join& request, const Facts& facts) {
   MS_CHECK(store_.write({.put_endpoints = {joined}}).in(what));
   endpoint = joined;
 
-  auto done = round(request.network, &request.endpoint);
+  auto done = round(request.network, {.fresh = &request.endpoint, .later = true});
   auto& runtime = runtimes_.at(request.network);
   if (auto trouble = runtime.link_trouble.find(request.endpoint); done && trouble != runtime.link_trouble.end())
     done = Error{Errc::unavailable, 0, trouble->second};
@@ -244,7 +236,7 @@ Status Core::leave(const EndpointId& id) {
   it->second.sandbox.clear();
   it->second.identity.reset();
   it->second.quarantined = "not joined yet";
-  auto kernel = round(it->second.network);
+  auto kernel = round(it->second.network, {.later = true});
   auto stored = store_.write({.put_endpoints = {it->second}});
   log_info("endpoint left", {{"net", it->second.network.brief()}, {"ep", id.brief()}});
   MS_CHECK(std::move(kernel).in("leave endpoint " + id.brief()));
@@ -296,7 +288,9 @@ std::vector<Unresolved> Core::unresolved() const {
   for (auto& [id, endpoint] : state_.endpoints) {
     if (endpoint.phase != Endpoint::Phase::joined) continue;
     auto& network = state_.networks.at(endpoint.network);
-    if (!endpoint.identity || !network.labels) out.push_back({endpoint.network, id});
+    // Without its container an endpoint's labels are not known: a policy may ask for them one day.
+    if (!endpoint.identity || endpoint.identity->container_id.empty() || !network.labels)
+      out.push_back({endpoint.network, id});
   }
   return out;
 }
@@ -361,7 +355,7 @@ Status Core::set_policy(const std::string& name, const std::string& text) {
   MS_CHECK(policy::parse(text, kAppliedOrigin));
   Network network = *found;
   network.applied = {network.applied.version + 1, text, now_()};
-  auto verdict = judge(network, now_());
+  auto verdict = judge(network, now_(), with_docker_);
   // The other sources' errors do not keep anybody from applying; what is wrong with this one does.
   for (auto& source : verdict.sources)
     if (source.origin == kAppliedOrigin && !source.error.empty()) return Error{Errc::invalid, 0, source.error};
@@ -370,6 +364,7 @@ Status Core::set_policy(const std::string& name, const std::string& text) {
     for (auto& source : verdict.sources) others = others || !source.error.empty();
     if (!others) return Error{Errc::invalid, 0, verdict.closed};
   }
+  if (verdict.closed.empty()) MS_CHECK(enforce(verdict, endpoints_of(network.id)));
   network.blocks = verdict.blocks;
   MS_CHECK(store_.write({.put_networks = {network}, .add_revisions = {{network.id, network.applied}}}));
   state_.networks.insert_or_assign(network.id, network);

@@ -92,9 +92,14 @@ class Core {
  private:
   // Computes the verdict anew; stores the network when its blocks changed.
   Status reconsider(model::Network& network);
+  struct RoundOptions {
+    const EndpointId* fresh = nullptr;  // its container end is to be born in the host's namespace
+    bool later = false;                 // what need not be done before the answer is done a moment later
+  };
   // Observe if need be, diff, apply. Trouble is kept in the runtime and retried; it is returned as well. A link's own
-  // trouble is not the segment's. `fresh`: an endpoint whose container end is to be born in the host's namespace.
-  Status round(const NetworkId& id, const EndpointId* fresh = nullptr);
+  // trouble is not the segment's.
+  Status round(const NetworkId& id, RoundOptions options);
+  Status round(const NetworkId& id) { return round(id, RoundOptions{}); }
   Status run_plan(const NetworkId& id, const kstate::Plan& plan, Runtime& runtime);
   void set_trouble(const NetworkId& id, Runtime& runtime, const Status& outcome);
   // Fills identity or quarantine reason from what is known; true when anything changed.

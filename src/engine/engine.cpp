@@ -122,7 +122,10 @@ struct Engine::Private {
   void resolve_loop();
 };
 
-Engine::Engine(Config config) : p_(std::make_unique<Private>()) { p_->config = std::move(config); }
+Engine::Engine(Config config) : p_(std::make_unique<Private>()) {
+  p_->config = std::move(config);
+  if (p_->config.docker) p_->docker_state = "unreachable: no answer yet";
+}
 Engine::~Engine() = default;
 
 void Engine::run(const std::function<Result<Parts>()>& assemble) {
@@ -196,11 +199,10 @@ Status Engine::delete_endpoint(const NetworkId&, const EndpointId& id) {
 Result<Joined> Engine::join(const Join& request) {
   const auto began = steady_clock::now();
   Facts facts;
-  if (p_->config.docker &&
-      p_->view([&](Core& core) { return core.needs_look_up(request.endpoint); }))
-    facts = look_up(*p_->config.docker, {request.network, request.endpoint}, began + p_->config.look_up_limit);
+  const bool look = p_->config.docker && p_->view([&](Core& core) { return core.needs_look_up(request.endpoint); });
+  if (look) facts = look_up(*p_->config.docker, {request.network, request.endpoint}, began + p_->config.look_up_limit);
   auto answer = p_->with_core("join", [&](Core& core) { return core.join(request, facts); });
-  if (!facts.trouble.empty()) p_->wake_watcher();
+  if (!facts.container) p_->wake_watcher();
   const auto took = std::chrono::duration_cast<milliseconds>(steady_clock::now() - began).count();
   log_debug("join answered", {{"ep", request.endpoint.brief()}, {"took_ms", std::to_string(took)}});
   return answer;

@@ -1,10 +1,12 @@
 #include "judgement.h"
 
+#include <algorithm>
+
 #include "blocks.h"
 
 namespace microseg::engine {
 
-Verdict judge(const model::Network& network, std::int64_t now_ms) {
+Verdict judge(const model::Network& network, std::int64_t now_ms, bool with_docker) {
   Verdict out;
   out.blocks = network.blocks;
   auto add = [&](const char* origin, const std::string& text) {
@@ -33,15 +35,30 @@ Verdict judge(const model::Network& network, std::int64_t now_ms) {
     out.closed = "policy error: " + blocks.error().text;
     return out;
   }
-  const auto& numbering = blocks.value().back().numbering;
-  auto facts = policy::compile(out.policy, numbering);
-  if (!facts) {
-    out.closed = "policy error: " + facts.error().text;
-    return out;
-  }
-  out.judgement = {numbering, render::allow_elements(facts.value())};
+  out.judgement.numbering = blocks.value().back().numbering;
+  out.judgement.needs_labels = with_docker && !out.judgement.numbering->alphabet.selectors.empty();
   out.blocks = std::move(blocks).value();
   return out;
+}
+
+Status enforce(Verdict& verdict, const std::vector<const model::Endpoint*>& endpoints) {
+  if (!verdict.judgement.numbering) return {};
+  std::vector<std::uint16_t> present;
+  for (auto* endpoint : endpoints)
+    if (endpoint->phase == model::Endpoint::Phase::joined)
+      if (auto number = render::class_of(*endpoint, verdict.judgement)) present.push_back(number);
+  std::sort(present.begin(), present.end());
+  present.erase(std::unique(present.begin(), present.end()), present.end());
+  if (verdict.present == present) return {};
+  auto facts = policy::compile(verdict.policy, *verdict.judgement.numbering, present);
+  if (!facts) {
+    verdict.closed = "policy error: " + facts.error().text;
+    verdict.judgement = {};
+    return std::move(facts).error();
+  }
+  verdict.judgement.allow = render::allow_elements(facts.value());
+  verdict.present = std::move(present);
+  return {};
 }
 
 }  // namespace microseg::engine

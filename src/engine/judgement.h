@@ -21,12 +21,18 @@ struct Verdict {
   std::string closed;               // why everybody is quarantined, "" when nobody is
   std::vector<model::Block> blocks; // to be stored when they differ from the network's
   render::Judgement judgement;
+  std::optional<std::vector<std::uint16_t>> present;  // the classes that judgement.allow was made for
 };
 
 inline constexpr const char* kOptionOrigin = "option microseg.policy";
 inline constexpr const char* kLabelOrigin = "label microseg.policy";
 inline constexpr const char* kAppliedOrigin = "applied policy";
 
-Verdict judge(const model::Network& network, std::int64_t now_ms);
+// All but the elements. `with_docker`: labels are known of endpoints whose container is; else of all, and empty.
+Verdict judge(const model::Network& network, std::int64_t now_ms, bool with_docker);
+
+// The elements, for the classes of these endpoints. On error (invalid, the policy needs too many) there are none, and
+// the verdict is closed.
+Status enforce(Verdict& verdict, const std::vector<const model::Endpoint*>& endpoints);
 
 }  // namespace microseg::engine

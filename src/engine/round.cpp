@@ -8,7 +8,7 @@
 namespace microseg::engine {
 namespace {
 
-constexpr std::int64_t kFirstRetryMs = 200, kLastRetryMs = 30'000;
+constexpr std::int64_t kFirstRetryMs = 200, kLastRetryMs = 30'000, kFinishAfterMs = 100;
 
 // A link's alias is "microseg:<endpoint id>"; plans name links only.
 const model::Endpoint* endpoint_of(const model::State& state, const IfName& link) {
@@ -42,14 +42,17 @@ Status Core::run_plan(const NetworkId& id, const kstate::Plan& plan, Runtime& ru
   return {};
 }
 
-Status Core::round(const NetworkId& id, const EndpointId* fresh) {
+Status Core::round(const NetworkId& id, RoundOptions options) {
   auto& network = state_.networks.at(id);
   auto& runtime = runtimes_.at(id);
   const auto endpoints = endpoints_of(id);
+  if (auto done = enforce(runtime.verdict, endpoints); !done)
+    log_error("network closed: all its endpoints are quarantined", {{"net", id.brief()}, {"why", done.error().text}});
   auto desired = render::segment(network, endpoints, runtime.verdict.judgement);
-  if (fresh)
-    if (auto it = desired.links.find(render::link_name(*fresh)); it != desired.links.end()) it->second.peer.sandbox.clear();
+  if (options.fresh)
+    if (auto it = desired.links.find(render::link_name(*options.fresh)); it != desired.links.end()) it->second.peer.sandbox.clear();
 
+  bool unfinished = false;
   auto attempt = [&]() -> Status {
     if (!runtime.known) {
       MS_CHECK(kernel_.create_segment(id.brief()));
@@ -57,7 +60,8 @@ Status Core::round(const NetworkId& id, const EndpointId* fresh) {
       if (auto seen = runtime.known->table ? render::generation_in(*runtime.known->table) : std::nullopt)
         runtime.generation = seen->number;
     }
-    auto step = reconcile::plan(desired, *runtime.known, runtime.generation);
+    auto step = reconcile::plan(desired, *runtime.known, runtime.generation, options.later);
+    unfinished = step.unfinished;
     runtime.link_trouble.clear();
     if (step.plan.empty()) return {};
     log_debug("plan", {{"net", id.brief()}, {"ops", kstate::to_text(step.plan)}});
@@ -77,6 +81,7 @@ Status Core::round(const NetworkId& id, const EndpointId* fresh) {
   }
   if (!outcome) runtime.known.reset();
   set_trouble(id, runtime, outcome);
+  if (unfinished && !runtime.retry_at) runtime.retry_at = now_() + kFinishAfterMs;
   return outcome;
 }
 

@@ -23,7 +23,10 @@ std::string state_text(const Core::Runtime& runtime) {
 std::string quarantine_reason(const Core& core, const Endpoint& endpoint) {
   if (endpoint.phase != Endpoint::Phase::joined) return "";
   if (!endpoint.identity) return endpoint.quarantined;
-  return runtime_of(core, endpoint.network).verdict.closed;
+  auto& verdict = runtime_of(core, endpoint.network).verdict;
+  if (verdict.judgement.needs_labels && endpoint.identity->container_id.empty())
+    return "the policy asks for labels, and its container is not known yet";
+  return verdict.closed;
 }
 
 std::vector<NetworkView> view_networks(Core& core) {

@@ -5,6 +5,7 @@
 #include <linux/veth.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "netns.h"
 #include "rtnl.h"
@@ -27,11 +28,22 @@ void message_set_link(Messages& out, int index, const kstate::Link& link, const 
   out.says("set link " + name.str());
 }
 
-void message_veth(Messages& out, const IfName& name, const kstate::Link& link, const Fd& peer_ns,
+// An interface number for the segment's end that the container's end will not have. Where the two are alike the kernel
+// takes the link for one without a lower device and may put off the news of its carrier, and with it the first packets,
+// for up to a second (linkwatch_urgent_event, net/core/link_watch.c). Containers count from 1.
+int index_for(const IfName& name) {
+  std::uint32_t h = 2166136261U;
+  for (unsigned char c : name.str()) h = (h ^ c) * 16777619U;
+  return static_cast<int>(0x100000U + (h & 0xfffffU));
+}
+
+// `index` 0: the kernel chooses.
+void message_veth(Messages& out, int index, const IfName& name, const kstate::Link& link, const Fd& peer_ns,
                   const std::string& peer_name) {
   auto* nlh = out.add(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(ifinfomsg));
   auto* ifi = static_cast<ifinfomsg*>(mnl_nlmsg_get_payload(nlh));
   ifi->ifi_flags = ifi->ifi_change = IFF_UP;
+  ifi->ifi_index = index;
   mnl_attr_put_strz(nlh, IFLA_IFNAME, name.str().c_str());
   put_mac(nlh, IFLA_ADDRESS, link.mac);
   mnl_attr_put_u32(nlh, IFLA_MTU, link.mtu);
@@ -94,9 +106,14 @@ Status add_link(NetlinkSocket& socket, const Fd& host, const IfName& name, const
     sandbox.emplace(std::move(inside));
     MS_TRY(peer_name, free_name(*sandbox, link.peer.prefix));
   }
-  Messages create;
-  message_veth(create, name, link, sandbox ? sandbox_ns : host, peer_name);
-  MS_CHECK(socket.request(create));
+  auto create = [&](int index) {
+    Messages out;
+    message_veth(out, index, name, link, sandbox ? sandbox_ns : host, peer_name);
+    return socket.request(out);
+  };
+  auto created = create(index_for(name));
+  if (!created && (created.error().sys == EBUSY || created.error().sys == EEXIST)) created = create(0);  // number taken
+  MS_CHECK(std::move(created));
 
   auto finish = [&]() -> Status {
     MS_TRY(int index, index_of(socket, name));

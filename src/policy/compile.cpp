@@ -63,7 +63,9 @@ std::vector<Run> runs_of(const Peer& peer, const Numbering& numbering) {
 
 class Compiler {
  public:
-  explicit Compiler(const Numbering& numbering) : numbering_(numbering) {}
+  // With `present`, the classes are counted by their places in it.
+  Compiler(const Numbering& numbering, const std::vector<std::uint16_t>* present)
+      : numbering_(numbering), present_(present) {}
 
   // Adds the facts of `statements`, whose ports no other statement meets.
   Status add(const std::vector<const Statement*>& statements) {
@@ -93,6 +95,9 @@ class Compiler {
   }
 
   std::vector<Fact> facts() && {
+    if (present_)
+      for (auto& fact : facts_)
+        for (auto* range : {&fact.from, &fact.to}) *range = {(*present_)[range->first], (*present_)[range->last]};
     std::ranges::sort(facts_);
     return std::move(facts_);
   }
@@ -110,7 +115,7 @@ class Compiler {
       runs.clear();
       for (auto& [peer, id] : peers) {
         id = static_cast<std::uint32_t>(runs.size());
-        runs.push_back(runs_of(peer, numbering_));
+        runs.push_back(places_of(runs_of(peer, numbering_)));
       }
     };
     number(from, from_runs_);
@@ -129,6 +134,20 @@ class Compiler {
     kept_.clear();
     kept_size_ = 0;
     rectangles_.clear();
+  }
+
+  std::vector<Run> places_of(std::vector<Run> runs) const {
+    if (!present_) return runs;
+    std::vector<Run> out;
+    for (auto& run : runs) {
+      const auto begin = std::ranges::lower_bound(*present_, run.first), end = std::ranges::upper_bound(*present_, run.last);
+      if (begin == end) continue;
+      const auto first = static_cast<std::uint32_t>(begin - present_->begin());
+      const auto last = static_cast<std::uint32_t>(end - present_->begin() - 1);
+      if (!out.empty() && out.back().last + 1 == first) out.back().last = last;
+      else out.push_back({first, last});
+    }
+    return out;
   }
 
   // The union of some peers' lists of effects.
@@ -200,6 +219,7 @@ class Compiler {
   }
 
   const Numbering& numbering_;
+  const std::vector<std::uint16_t>* present_;
   // Of the statements being added: peers, and what is done by the first and to the second.
   std::vector<std::vector<Run>> from_runs_, to_runs_;
   std::vector<Ids> from_effects_;  // by source peer
@@ -214,9 +234,8 @@ class Compiler {
   bool too_much_ = false;
 };
 
-}  // namespace
-
-Result<std::vector<Fact>> compile(const Policy& policy, const Numbering& numbering) {
+Result<std::vector<Fact>> compile_for(const Policy& policy, const Numbering& numbering,
+                                      const std::vector<std::uint16_t>* present) {
   if (numbering.base < 1 || numbering.last() > kMaxClass)
     return Error{
         Errc::invalid, 0,
@@ -225,7 +244,7 @@ Result<std::vector<Fact>> compile(const Policy& policy, const Numbering& numberi
     return Error{Errc::invalid, 0, "policy asks for names or label selectors that its class numbers do not tell apart"};
   std::vector<PortRule> rules;
   for (auto& statement : policy.statements) rules.push_back({statement.action, &statement.ports});
-  Compiler compiler(numbering);
+  Compiler compiler(numbering, present);
   for (auto& group : independent(rules)) {
     std::vector<const Statement*> statements;
     for (auto i : group) statements.push_back(&policy.statements[i]);
@@ -233,6 +252,17 @@ Result<std::vector<Fact>> compile(const Policy& policy, const Numbering& numberi
     if (std::ranges::any_of(statements, allows)) MS_CHECK(compiler.add(statements));
   }
   return std::move(compiler).facts();
+}
+
+}  // namespace
+
+Result<std::vector<Fact>> compile(const Policy& policy, const Numbering& numbering) {
+  return compile_for(policy, numbering, nullptr);
+}
+
+Result<std::vector<Fact>> compile(const Policy& policy, const Numbering& numbering,
+                                  const std::vector<std::uint16_t>& present) {
+  return compile_for(policy, numbering, &present);
 }
 
 }  // namespace microseg::policy

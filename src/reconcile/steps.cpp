@@ -23,11 +23,12 @@ Table without_allow(const Table& desired) {
 }
 
 // What the kernel holds once `desired` is in force.
-Table with_generation(const Table& desired, Generation generation) {
+Table with_generation(const Table& desired, Generation generation, Elements unused = make_elements({})) {
   Table out = without_allow(desired);
   const Set& allow = desired.sets.at(kAllow);
-  for (int i : {0, 1}) out.sets[kAllowSets[i]] = i == generation.allow ? allow : Set{allow.type};
+  for (int i : {0, 1}) out.sets[kAllowSets[i]] = i == generation.allow ? allow : Set{allow.type, unused};
   out.chains.merge(render::generation_chains(generation));
+  if (generation.owed) out.chains[kOwedChain];
   return out;
 }
 
@@ -86,13 +87,41 @@ bool allow_sets_fit(const Table& desired, const Table& observed) {
   return true;
 }
 
+// Every connection that `inner` allows, `outer` allows.
+bool covers(const SetType& type, const Element& outer, const Element& inner) {
+  std::size_t at = 0;
+  for (auto field : type.key) {
+    const std::size_t length = length_of(field), padded = (length + 3) / 4 * 4;
+    if (outer.key.compare(at, length, inner.key, at, length) > 0) return false;
+    if (inner.key_end.compare(at, length, outer.key_end, at, length) > 0) return false;
+    at += padded;
+  }
+  return true;
+}
+
+// Ranges were exchanged, but for larger ones.
+bool only_grows(const SetType& type, const ElementDelta& change) {
+  constexpr std::size_t kWorthTheLook = 1'000'000;
+  if (change.add.size() * change.remove.size() > kWorthTheLook) return false;
+  for (auto& gone : change.remove) {
+    bool covered = false;
+    for (auto& element : change.add) covered = covered || covers(type, element, gone);
+    if (!covered) return false;
+  }
+  return true;
+}
+
+enum class AllowChange { in_place, grows, shrinks };
+
 // The elements of the allow set. What is only added goes into the set in use; else the other set is filled, in a
-// transaction of its own, and becomes the one in use. Returns true when something was taken away.
-bool plan_allow(Plan& out, std::vector<NftOp>& next_ops, const Set& desired, const Table& observed, Generation& generation) {
-  auto [add, remove] = compare(desired, observed.sets.at(kAllowSets[generation.allow]));
-  if (remove.empty()) {
-    if (!add.empty()) next_ops.push_back(AddElements{kAllowSets[generation.allow], desired.type, std::move(add)});
-    return false;
+// transaction of its own, and becomes the one in use.
+AllowChange plan_allow(Plan& out, std::vector<NftOp>& next_ops, const Set& desired, const Table& observed,
+                       Generation& generation) {
+  auto change = compare(desired, observed.sets.at(kAllowSets[generation.allow]));
+  if (change.remove.empty()) {
+    if (!change.add.empty())
+      next_ops.push_back(AddElements{kAllowSets[generation.allow], desired.type, std::move(change.add)});
+    return AllowChange::in_place;
   }
   generation.allow = 1 - generation.allow;
   const std::string other = kAllowSets[generation.allow];
@@ -102,34 +131,48 @@ bool plan_allow(Plan& out, std::vector<NftOp>& next_ops, const Set& desired, con
     fill.ops.push_back(AddElements{other, desired.type, {desired.elements->begin(), desired.elements->end()}});
   if (!fill.ops.empty()) out.push_back(std::move(fill));
   put_chains(next_ops, generation);
-  return true;
+  return only_grows(desired.type, change) ? AllowChange::grows : AllowChange::shrinks;
 }
 
-// Returns the generation that is in force afterwards.
-Generation plan_table(Plan& out, const Table& desired, const std::optional<Table>& observed, std::uint16_t last_generation) {
+struct Outcome {
+  Generation generation;
+  Elements unused = make_elements({});  // what the allow set that is not in use still holds
+};
+
+// `later` as for plan(); `links_come`: one of them may have the address of one that left.
+Outcome plan_table(Plan& out, const Table& desired, const std::optional<Table>& observed, std::uint16_t last_generation,
+                   bool later, bool links_come) {
   auto seen = observed ? render::generation_in(*observed) : std::nullopt;
   if (!seen) {
     // Rules of another version, or damaged ones: what they stamp with is still the highest number in use.
     if (observed && last_generation == 0) last_generation = render::stamp_in(*observed).value_or(0);
-    return rebuild(out, desired, observed.has_value(), last_generation);
+    return {rebuild(out, desired, observed.has_value(), last_generation)};
   }
   const Table want = without_allow(desired), have = without_generation(*observed);
-  if (!allow_sets_fit(desired, *observed) || needs_rebuild(want, have)) return rebuild(out, desired, true, seen->number);
+  if (!allow_sets_fit(desired, *observed) || needs_rebuild(want, have))
+    return {rebuild(out, desired, true, seen->number)};
 
   Generation next = *seen;
   auto changes = delta(want, have);
-  const bool policy_shrinks = plan_allow(out, changes.ops, desired.sets.at(kAllow), *observed, next);
-  const bool takes_away = changes.takes_away || policy_shrinks;
+  const auto allow = plan_allow(out, changes.ops, desired.sets.at(kAllow), *observed, next);
+  const bool takes_away = changes.takes_away || allow == AllowChange::shrinks;
   if (takes_away && !seen->owed) changes.ops.push_back(AddChain{kOwedChain, std::nullopt});
   if (!changes.ops.empty()) out.push_back(Nft{std::move(changes.ops)});
-  const std::string unused = kAllowSets[1 - next.allow];
-  const bool leftover = policy_shrinks || !observed->sets.at(unused).elements->empty();
-  if (!takes_away && !seen->owed) {
-    if (leftover) out.push_back(Nft{{FlushSet{unused}}});
-    return next;
+
+  Outcome outcome{next};
+  outcome.generation.owed = takes_away || seen->owed;
+  outcome.unused = observed->sets.at(kAllowSets[1 - next.allow]).elements;
+  const bool can_wait = allow != AllowChange::shrinks && (!changes.takes_away || changes.only_left) &&
+                        !(outcome.generation.owed && links_come);
+  if (later && can_wait) return outcome;
+  if (outcome.generation.owed) {
+    open_next(out, outcome.generation, !outcome.unused->empty());
+  } else if (!outcome.unused->empty()) {
+    out.push_back(Quiesce{});  // nobody looks into it any more
+    out.push_back(Nft{{FlushSet{kAllowSets[1 - next.allow]}}});
   }
-  open_next(out, next, leftover);
-  return next;
+  outcome.unused = make_elements({});
+  return outcome;
 }
 
 }  // namespace
@@ -138,7 +181,7 @@ std::uint16_t next_generation(std::uint16_t number) {
   return number == 65535 ? std::uint16_t{1} : static_cast<std::uint16_t>(number + 1);
 }
 
-Step plan(const Segment& desired, const Segment& observed, std::uint16_t last_generation) {
+Step plan(const Segment& desired, const Segment& observed, std::uint16_t last_generation, bool later) {
   Step out;
   out.after = desired;
   for (auto& [path, value] : desired.sysctls) {
@@ -149,9 +192,13 @@ Step plan(const Segment& desired, const Segment& observed, std::uint16_t last_ge
   for (auto& [name, link] : observed.links)
     if (!desired.links.contains(name)) out.plan.push_back(DelLink{name});
   if (desired.table) {
-    const auto generation = plan_table(out.plan, *desired.table, observed.table, last_generation);
+    bool links_come = false;
+    for (auto& [name, link] : desired.links) links_come = links_come || !observed.links.contains(name);
+    auto [generation, unused] =
+        plan_table(out.plan, *desired.table, observed.table, last_generation, later, links_come);
     out.generation = generation.number;
-    out.after.table = with_generation(*desired.table, generation);
+    out.unfinished = generation.owed || !unused->empty();
+    out.after.table = with_generation(*desired.table, generation, std::move(unused));
   }
   for (auto& [name, link] : desired.links) {
     auto it = observed.links.find(name);

@@ -23,7 +23,7 @@ void put_rules(std::vector<NftOp>& out, const std::string& name, const Chain& ch
 ElementDelta compare(const Set& desired, const Set& observed) {
   ElementDelta out;
   if (desired.elements == observed.elements) return out;
-  auto& [add, remove] = out;
+  auto& [add, remove, changes_values] = out;
   const auto& want = *desired.elements;
   const auto& have = *observed.elements;
   const KeyOrder before;
@@ -38,6 +38,7 @@ ElementDelta compare(const Set& desired, const Set& observed) {
       if (w->data != h->data) {
         remove.push_back(*h);
         add.push_back(*w);
+        changes_values = true;
       }
       ++w, ++h;
     }
@@ -73,9 +74,10 @@ TableDelta delta(const Table& desired, const Table& observed) {
   for (auto& [name, set] : desired.sets) {
     auto it = observed.sets.find(name);
     if (it == observed.sets.end()) continue;
-    auto [add, remove] = compare(set, it->second);
+    auto [add, remove, changes_values] = compare(set, it->second);
     // Removals before additions: a key's new value finds its place free.
     out.takes_away = out.takes_away || !remove.empty();
+    out.only_left = out.only_left && !changes_values;
     if (!remove.empty()) out.ops.push_back(DelElements{name, set.type, std::move(remove)});
     if (!add.empty()) out.ops.push_back(AddElements{name, set.type, std::move(add)});
   }
@@ -88,6 +90,7 @@ TableDelta delta(const Table& desired, const Table& observed) {
     if (it != observed.chains.end()) out.ops.push_back(FlushChain{name});
     put_rules(out.ops, name, chain);
     out.takes_away = true;
+    out.only_left = false;
   }
   return out;
 }

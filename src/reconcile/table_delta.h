@@ -9,12 +9,14 @@ namespace microseg::reconcile {
 
 struct ElementDelta {
   std::vector<kstate::Element> add, remove;  // a changed value is in both
+  bool changes_values = false;
 };
 ElementDelta compare(const kstate::Set& desired, const kstate::Set& observed);
 
 struct TableDelta {
   std::vector<kstate::NftOp> ops;
-  bool takes_away = false;  // a permission or an address is gone or has changed, or a rule's old form
+  bool takes_away = false;  // an address is gone or has another class, or a rule has another form
+  bool only_left = true;    // and if so, nothing but addresses that are gone
 };
 
 // Both without the generation's chains and the allow sets. A set of another type or a foreign object cannot be turned into what is wanted

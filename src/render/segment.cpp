@@ -124,6 +124,7 @@ Elements allow_elements(const std::vector<policy::Fact>& facts) {
 
 std::uint16_t class_of(const model::Endpoint& endpoint, const Judgement& judgement) {
   if (!endpoint.identity || !judgement.numbering) return 0;
+  if (judgement.needs_labels && endpoint.identity->container_id.empty()) return 0;
   return policy::class_of(*judgement.numbering, endpoint.identity->identity);
 }
 

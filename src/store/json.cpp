@@ -1,6 +1,8 @@
 #include "store/json.h"
 
 #include <algorithm>
+#include <functional>
+#include <tuple>
 
 #include "store/codec.h"
 
@@ -176,10 +178,15 @@ Result<T> read(std::string_view text) {
   return value;
 }
 
-template <class T>
-bool sorted_and_unique(const std::vector<T>& values) {
-  return std::adjacent_find(values.begin(), values.end(), [](const T& a, const T& b) { return !(a < b); }) ==
+template <class T, class Less = std::less<>>
+bool sorted_and_unique(const std::vector<T>& values, Less less = {}) {
+  return std::adjacent_find(values.begin(), values.end(), [&](const T& a, const T& b) { return !less(a, b); }) ==
          values.end();
+}
+
+// The order in which the parser leaves a selector's terms: by key, which is not the order of Term itself.
+bool term_before(const policy::Term& a, const policy::Term& b) {
+  return std::tie(a.key, a.op, a.value) < std::tie(b.key, b.op, b.value);
 }
 
 // A block that breaks the rules of policy::Numbering would give endpoints other classes than those their packets and
@@ -187,7 +194,7 @@ bool sorted_and_unique(const std::vector<T>& values) {
 Status check_numbering(const policy::Numbering& numbering) {
   const auto& alphabet = numbering.alphabet;
   bool sorted = sorted_and_unique(alphabet.names) && sorted_and_unique(alphabet.selectors);
-  for (const auto& selector : alphabet.selectors) sorted = sorted && sorted_and_unique(selector.terms);
+  for (const auto& selector : alphabet.selectors) sorted = sorted && sorted_and_unique(selector.terms, term_before);
   if (!sorted) return Error{Errc::invalid, 0, "names, selectors and terms are not sorted"};
   const std::uint64_t room = policy::kMaxClass + std::uint64_t{1};
   if (numbering.base < 1 || numbering.base > policy::kMaxClass || policy::class_count(alphabet) > room - numbering.base)

@@ -35,7 +35,7 @@ inline model::Network full_network(const std::string& id) {
   network.applied = {3, "allow a -> b", 1700000000123};
 
   using Op = policy::Term::Op;
-  const policy::Selector one{{{Op::equals, "tier", "front"}, {Op::differs, "stage", "test"}}};
+  const policy::Selector one{{{Op::differs, "stage", "test"}, {Op::equals, "tier", "front"}}};
   const policy::Selector two{{{Op::present, "gpu", ""}, {Op::absent, "old", ""}}};
   network.blocks = {{{1, {{"api", "web"}, {}}}, 1700000000000}, {{4, {{"api", "db", "web"}, {one, two}}}, {}}};
   network.created_ms = 1690000000000;

@@ -55,8 +55,9 @@ struct Moment {
   engine::Verdict verdict;
 
   Moment(model::Network n, std::vector<model::Endpoint> e)
-      : network(std::move(n)), endpoints(std::move(e)), verdict(engine::judge(network, 0)) {
+      : network(std::move(n)), endpoints(std::move(e)), verdict(engine::judge(network, 0, false)) {
     network.blocks = verdict.blocks;
+    (void)engine::enforce(verdict, pointers());
   }
   // The same network later, with another policy and other endpoints.
   Moment then(const std::string& policy, std::vector<model::Endpoint> e) const {
@@ -64,11 +65,12 @@ struct Moment {
     next.settings.policy = policy;
     return Moment(std::move(next), std::move(e));
   }
-  kstate::Segment desired() const {
-    std::vector<const model::Endpoint*> pointers;
-    for (auto& e : endpoints) pointers.push_back(&e);
-    return render::segment(network, pointers, verdict.judgement);
+  std::vector<const model::Endpoint*> pointers() const {
+    std::vector<const model::Endpoint*> out;
+    for (auto& e : endpoints) out.push_back(&e);
+    return out;
   }
+  kstate::Segment desired() const { return render::segment(network, pointers(), verdict.judgement); }
   // By the statements, not by the facts.
   bool allows(const model::Endpoint& from, const model::Endpoint& to, std::uint8_t protocol, std::uint16_t port) const {
     if (!from.identity || !to.identity || !verdict.judgement.numbering) return false;

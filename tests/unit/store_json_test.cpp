@@ -44,6 +44,16 @@ TEST_CASE("every value of every enum comes back") {
   }
 }
 
+TEST_CASE("whatever policy a person writes can be read back") {
+  for (const char* text : {"allow {tier=backend, stage!=test} -> any", "allow {!b, a, c=1} -> {a!=x, a=y, !a}",
+                           "allow web -> api : 80; deny {k=2, k=1} -> db"}) {
+    CAPTURE(text);
+    auto network = full_network("aa");
+    network.blocks = {{{1, policy::alphabet_of(policy::parse(text, "option microseg.policy").value())}, {}}};
+    CHECK(store::network_from_text(to_text(network).value()).value() == network);
+  }
+}
+
 TEST_CASE("the file format stays what it is") {
   // Databases in the field hold exactly this. A row here may gain a line beside it, and is never edited.
   CHECK(to_text(full_endpoint("e1", "aa")).value() ==

@@ -74,6 +74,12 @@ struct Fact {
 inline constexpr std::size_t kMaxFacts = 200000;
 Result<std::vector<Fact>> compile(const Policy& policy, const Numbering& numbering);
 
+// The same for the classes in `present` alone (sorted, unique, of the block), which is far less where a policy has many
+// selectors. Between present classes the facts say what they like of absent ones, so that they are few: whoever makes a
+// class present compiles again first.
+Result<std::vector<Fact>> compile(const Policy& policy, const Numbering& numbering,
+                                  const std::vector<std::uint16_t>& present);
+
 // Why a connection is allowed or refused.
 struct Explanation {
   bool allowed = false;

@@ -22,12 +22,18 @@ struct Step {
   kstate::Plan plan;
   kstate::Segment after;         // what is observed once all of it is done
   std::uint16_t generation = 0;  // the one that is open then
+  bool unfinished = false;       // something was left for a later plan
 };
 
 // `desired` is without the generation's chains (render::segment). `last_generation`: the highest number known to have
 // been in use in this segment, 0 if none is known; needed when the table was lost. Where `observed` is what is desired
 // the plan is empty.
-Step plan(const kstate::Segment& desired, const kstate::Segment& observed, std::uint16_t last_generation);
+//
+// `later`: leaves to a later plan what costs a wait and can wait. After an endpoint has left, that is the next
+// generation: its link is gone, and a plan that brings a link, perhaps with its address, opens it first. After a policy
+// only grew, it is the emptying of the set that is not in use any more.
+Step plan(const kstate::Segment& desired, const kstate::Segment& observed, std::uint16_t last_generation,
+          bool later = false);
 
 // The number after `number`; 65535 is followed by 1.
 std::uint16_t next_generation(std::uint16_t number);

@@ -16,13 +16,16 @@ namespace microseg::render {
 // What is enforced on a network. Without a numbering (policy unknown or in error) everybody is quarantined.
 struct Judgement {
   std::optional<policy::Numbering> numbering;
+  // The policy asks for labels, so an endpoint whose container is not known (and with it the labels) is quarantined:
+  // an unknown label must not pass for an absent one.
+  bool needs_labels = false;
   kstate::Elements allow = kstate::make_elements({});
 };
 
 // The elements of the allow set for compiled facts.
 kstate::Elements allow_elements(const std::vector<policy::Fact>& facts);
 
-// The class of an endpoint; 0, quarantine, without an identity or a numbering.
+// The class of an endpoint; 0, quarantine, without an identity, the labels that are asked for, or a numbering.
 std::uint16_t class_of(const model::Endpoint& endpoint, const Judgement& judgement);
 
 // "ms" + the first 12 characters of the endpoint's id; both ends of the veth bear it, in their namespaces.
