@@ -1,5 +1,7 @@
 #include "microseg/api/admin.h"
 
+#include <optional>
+
 #include <algorithm>
 
 #include "query.h"
@@ -33,9 +35,22 @@ Response only(const Request& request, const std::string& methods) {
   return bad_request(request.path + ": expected " + methods + ", got " + request.method);
 }
 
+// A daemon that could not start knows nothing: that must not look like "there is nothing".
+std::optional<Response> refuse_when_failed(AdminCommands& commands) {
+  auto status = commands.status();
+  if (status.health != "failed") return std::nullopt;
+  return failed(Error{Errc::unavailable, 0, status.problems.empty() ? "microseg has failed" : status.problems.front()});
+}
+
+Response networks_view(AdminCommands& commands) {
+  if (auto refusal = refuse_when_failed(commands)) return *refusal;
+  return {200, to_json(commands.networks())};
+}
+
 Response endpoints(AdminCommands& commands, const Request& request) {
   auto query = parse_query(request.query);
   if (!query) return bad_request(query.error());
+  if (auto refusal = refuse_when_failed(commands)) return *refusal;
   auto views = commands.endpoints();
   if (const auto& network = query.value()["network"]; !network.empty()) {
     auto named = commands.policy(network);  // the engine alone knows what a name or a prefix stands for
@@ -86,7 +101,7 @@ Response Admin::handle(const Request& request) const {
   }
   const bool get = request.method == "GET";
   if (path == "/v1/status") return get ? Response{200, to_json(commands_.status())} : only(request, "GET");
-  if (path == "/v1/networks") return get ? Response{200, to_json(commands_.networks())} : only(request, "GET");
+  if (path == "/v1/networks") return get ? networks_view(commands_) : only(request, "GET");
   if (path == "/v1/endpoints") return get ? endpoints(commands_, request) : only(request, "GET");
   if (path == "/v1/explain") return get ? explain(commands_, request) : only(request, "GET");
   return {404, error_json("not_found", "no such call: " + request.method + " " + path.substr(0, 200))};

@@ -42,7 +42,7 @@ std::string target(const Call& call) {
 
 Failure unreachable(const std::string& socket, const Error& error) {
   const std::string why = error.sys != 0 ? std::strerror(error.sys) : error.text;
-  std::string remedy = "is it running? try: systemctl status microsegd";
+  std::string remedy = "is it running? try: docker plugin ls, or systemctl status microsegd";
   if (error.sys == EACCES || error.sys == EPERM) remedy = "try again as root";
   if (error.sys == ETIMEDOUT) remedy = "it is busy or stuck; try: journalctl -u microsegd";
   if (error.code == Errc::invalid) remedy = "check --api-socket";

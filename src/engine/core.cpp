@@ -273,6 +273,22 @@ void Core::learn(const Unresolved& which, const Facts& facts) {
   (void)round(which.network);
 }
 
+void Core::learn(const NetworkId& id, const Facts& facts) {
+  auto network = state_.networks.find(id);
+  if (network == state_.networks.end() || !take_network_facts(network->second, facts)) return;
+  auto stored = store_.write({.put_networks = {network->second}});
+  if (stored) stored = reconsider(network->second);
+  if (!stored) log_error("network's labels not stored", {{"net", id.brief()}, {"error", stored.error().text}});
+  (void)round(id);
+}
+
+std::vector<NetworkId> Core::unknown_networks() const {
+  std::vector<NetworkId> out;
+  for (auto& [id, network] : state_.networks)
+    if (with_docker_ && (!network.labels || !network.name)) out.push_back(id);
+  return out;
+}
+
 void Core::renamed(const model::Container& container) {
   for (auto& [id, endpoint] : state_.endpoints) {
     if (!endpoint.identity || endpoint.identity->container_id != container.id) continue;

@@ -51,9 +51,12 @@ class Core {
 
   // What was learnt later. Unknown ids are fine: they have left.
   void learn(const Unresolved& which, const Facts& facts);
+  void learn(const NetworkId& network, const Facts& facts);
   // A container has another name now: endpoints that are known by it are placed anew.
   void renamed(const model::Container& container);
   std::vector<Unresolved> unresolved() const;
+  // Networks whose name and labels are not known yet.
+  std::vector<NetworkId> unknown_networks() const;
 
   // Docker's list of a network's endpoints, or that it has no such network: what it does not have is removed, after a
   // while. Docker lists a network or an endpoint a moment after it had us create it; a joined one it has listed before.

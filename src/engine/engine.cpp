@@ -184,7 +184,9 @@ void Engine::stop() {
 // ---- the driver's commands ----
 
 Status Engine::create_network(const CreateNetwork& request) {
-  return p_->with_core("create network", [&](Core& core) { return core.create_network(request); });
+  auto created = p_->with_core("create network", [&](Core& core) { return core.create_network(request); });
+  if (created) p_->wake_watcher();  // Docker tells its name and labels a moment after it has our answer
+  return created;
 }
 Status Engine::delete_network(const NetworkId& id) {
   return p_->with_core("remove network", [&](Core& core) { return core.delete_network(id); });
@@ -306,10 +308,22 @@ bool Engine::Private::compare_with_docker() {
   return again;
 }
 
-// One attempt for each endpoint without an identity; true when none is left.
+// One attempt for each network without a name and each endpoint without an identity; true when none is left.
 bool Engine::Private::resolve_all() {
-  auto missing = view([](Core& c) { return c.unresolved(); });
   bool all = true;
+  // Early, so that a policy error in the labels is told before the first container, and the name can be used.
+  for (auto& id : view([](Core& c) { return c.unknown_networks(); })) {
+    auto network = config.docker->network(id, steady_clock::now() + std::chrono::seconds(2));
+    all = all && network;
+    if (!network) continue;
+    Facts facts;
+    facts.network_name = network->name;
+    facts.network_labels = network->labels;
+    queue.post([this, id, facts] {
+      if (core) core->learn(id, facts);
+    });
+  }
+  auto missing = view([](Core& c) { return c.unresolved(); });
   for (auto& which : missing) {
     auto facts = look_up(*config.docker, which, steady_clock::now() + std::chrono::seconds(2));
     all = all && facts.container;

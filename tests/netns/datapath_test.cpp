@@ -442,7 +442,7 @@ TEST_CASE("after a new generation a connection goes on, whichever end speaks fir
   ThreeBoxes x("allow web -> api: 80, 80/udp");
   auto bump = [&] {  // something is taken away that concerns nobody here
     const auto before = x.lab.engine().networks().at(0).generation;
-    x.lab.apply(x.net, "allow aaa -> bbb: 1");
+    x.lab.apply(x.net, "allow api -> web: 1");
     x.lab.apply(x.net, "");
     REQUIRE(x.lab.engine().networks().at(0).generation != before);
   };

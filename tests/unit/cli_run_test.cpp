@@ -385,7 +385,7 @@ TEST_CASE("a daemon that is not there, or not ours") {
   CHECK(done.out.empty());
   CHECK(done.err ==
         "microseg: cannot reach microsegd at /nonexistent/api.sock: No such file or directory; is it running? try: "
-        "systemctl status microsegd\n");
+        "docker plugin ls, or systemctl status microsegd\n");
   done = run({"status", "--api-socket", std::string(200, 'x')});
   CHECK(done.code == 3);
   CHECK(done.err.ends_with("; check --api-socket\n"));

@@ -135,8 +135,7 @@ TEST_CASE("policies that are right one by one must fit together") {
 
   for (int i = 0; i < 15; ++i)
     dense[fmt::format("microseg.policy.{}", i)] = fmt::format("allow {{l{0}}} -> {{l{0}}} : {1}", i, i + 1);
-  CHECK(parse_settings(dense).error().text ==
-        "policy needs more than 200000 rules in the kernel: use fewer label selectors, or names");
+  CHECK(parse_settings(dense));  // many classes, of which few have endpoints: only those cost anything
 }
 
 TEST_CASE("policy in a network's labels") {
