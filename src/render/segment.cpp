@@ -90,6 +90,9 @@ const std::map<std::string, std::string> kSysctls = {
     {"net/ipv4/conf/default/accept_redirects", "0"},
     {"net/ipv4/conf/all/accept_source_route", "0"},
     {"net/ipv4/conf/default/accept_source_route", "0"},
+    // The tag map has proved the source already: asking whether it is one of ours is in vain as well.
+    {"net/ipv4/conf/all/accept_local", "1"},
+    {"net/ipv4/ip_forward_update_priority", "0"},
     // Nobody listens here, so looking for a local socket for every packet is in vain.
     {"net/ipv4/ip_early_demux", "0"},
     {"net/ipv4/tcp_early_demux", "0"},

@@ -51,7 +51,7 @@ TEST_CASE("what three engines answered while containers were joined") {
       if (call["call"].get<std::string>().starts_with("GET /networks/")) {
         auto network = wire::parse_network(text);
         REQUIRE_MESSAGE(network, network.error().text);
-        CHECK(network->id.str() == call["response"]["Id"]);
+        CHECK(network->id.str() == call["response"]["Id"].get<std::string>());
         networks.push_back(show(network.value()));
       } else {
         auto found = wire::parse_containers(text);
