@@ -25,7 +25,9 @@ CONFINED = {
 PROCESS = re.compile(r"(?<![\w.>])(?:::|std::)?(system|popen|exec[lv]p?e?|execvpe|execveat|fexecve|posix_spawnp?|v?fork|clone3?)\s*\(")
 SLEEP = re.compile(r"\b(sleep_for|sleep_until|usleep|nanosleep|clock_nanosleep)\b|(?<![\w.>])(?:::)?sleep\s*\(")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b")  # check_tree: these are the words to look for
-MACHINE = re.compile(r"(?<![\w.$}])/work/")  # check_tree: the path to look for
+# Paths below the directory that holds this checkout, where that is a place of its own.
+HOLDER = str(ROOT.parent).rstrip("/") + "/"
+MACHINE = re.compile(r"(?<![\w.$}])" + re.escape(HOLDER)) if HOLDER not in ("/", "/tmp/", "/home/", "/root/") else re.compile(r"(?!)")
 MAX_LINES = 500
 
 

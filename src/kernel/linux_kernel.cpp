@@ -8,16 +8,12 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "microseg/base/overload.h"
 #include "nft.h"
 #include "rtnl.h"
 
 namespace microseg::kernel {
 namespace {
-
-template <class... Fs>
-struct Overload : Fs... { using Fs::operator()...; };
-template <class... Fs>
-Overload(Fs...) -> Overload<Fs...>;
 
 ino_t inode_of(const Fd& fd) {
   struct stat st {};

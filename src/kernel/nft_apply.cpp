@@ -19,16 +19,12 @@
 #include "nft.h"
 #include "nft_expr.h"
 #include "nft_types.h"
+#include "microseg/base/overload.h"
 
 namespace microseg::kernel {
 namespace {
 
 using namespace kstate;
-
-template <class... Fs>
-struct Overload : Fs... { using Fs::operator()...; };
-template <class... Fs>
-Overload(Fs...) -> Overload<Fs...>;
 
 // A batch under construction: one message after the other in one buffer. A list of elements is a nested attribute and
 // at most 64 KiB, so long ones are split.

@@ -1,4 +1,5 @@
 #include "nft_expr.h"
+#include "microseg/base/overload.h"
 
 #include <netinet/in.h>
 // libc's header goes before the kernel's.
@@ -13,11 +14,6 @@ namespace microseg::kernel {
 namespace {
 
 using namespace kstate;
-
-template <class... Fs>
-struct Overload : Fs... { using Fs::operator()...; };
-template <class... Fs>
-Overload(Fs...) -> Overload<Fs...>;
 
 class Builder {
  public:

@@ -5,14 +5,10 @@
 #include <cstring>
 
 #include "microseg/addr/addr.h"
+#include "microseg/base/overload.h"
 
 namespace microseg::kstate {
 namespace {
-
-template <class... Fs>
-struct Overload : Fs... { using Fs::operator()...; };
-template <class... Fs>
-Overload(Fs...) -> Overload<Fs...>;
 
 unsigned padded(unsigned length) { return (length + 3) / 4 * 4; }
 

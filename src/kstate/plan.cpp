@@ -1,12 +1,9 @@
 #include "microseg/kstate/plan.h"
 
+#include "microseg/base/overload.h"
+
 namespace microseg::kstate {
 namespace {
-
-template <class... Fs>
-struct Overload : Fs... { using Fs::operator()...; };
-template <class... Fs>
-Overload(Fs...) -> Overload<Fs...>;
 
 std::string elements_text(const SetType& type, const std::vector<Element>& elements) {
   std::string out;

@@ -1,4 +1,5 @@
 #include "support/fake_kernel.h"
+#include "microseg/base/overload.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -7,11 +8,6 @@ namespace microseg::test {
 namespace {
 
 using namespace kstate;
-
-template <class... Fs>
-struct Overload : Fs... { using Fs::operator()...; };
-template <class... Fs>
-Overload(Fs...) -> Overload<Fs...>;
 
 unsigned padded(Field field) { return (length_of(field) + 3) / 4 * 4; }
 

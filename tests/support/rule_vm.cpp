@@ -1,4 +1,5 @@
 #include "support/rule_vm.h"
+#include "microseg/base/overload.h"
 
 #include <arpa/inet.h>
 
@@ -11,11 +12,6 @@ namespace microseg::test {
 namespace {
 
 using namespace kstate;
-
-template <class... Fs>
-struct Overload : Fs... { using Fs::operator()...; };
-template <class... Fs>
-Overload(Fs...) -> Overload<Fs...>;
 
 constexpr bool kGoOn = true, kEndRule = false;
 
