@@ -44,7 +44,7 @@ class Core {
   Status delete_network(const NetworkId& id);
   Result<std::optional<Mac>> create_endpoint(const CreateEndpoint& request);
   Status delete_endpoint(const EndpointId& id);
-  // What a look-up must find out before join() can place the endpoint: empty when nothing.
+  // Whether Docker has to be asked before join() can place the endpoint.
   bool needs_look_up(const EndpointId& id) const;
   Result<Joined> join(const Join& request, const Facts& facts);
   Status leave(const EndpointId& id);
@@ -54,6 +54,7 @@ class Core {
   void learn(const NetworkId& network, const Facts& facts);
   // A container has another name now: endpoints that are known by it are placed anew.
   void renamed(const model::Container& container);
+  // Joined endpoints whose container, and with it the labels, is not known yet.
   std::vector<Unresolved> unresolved() const;
   // Networks whose name and labels are not known yet.
   std::vector<NetworkId> unknown_networks() const;

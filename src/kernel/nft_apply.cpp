@@ -18,6 +18,7 @@
 
 #include "nft.h"
 #include "nft_expr.h"
+#include "nft_objects.h"
 #include "nft_types.h"
 #include "microseg/base/overload.h"
 
@@ -72,14 +73,6 @@ class Batch {
   std::uint32_t first_ = 0, last_ = 0;
   std::size_t last_at_ = 0;
 };
-
-template <class T, void (*Free)(const T*)>
-struct Freer { void operator()(T* p) const { Free(p); } };
-using TablePtr = std::unique_ptr<nftnl_table, Freer<nftnl_table, nftnl_table_free>>;
-using ChainPtr = std::unique_ptr<nftnl_chain, Freer<nftnl_chain, nftnl_chain_free>>;
-using RulePtr = std::unique_ptr<nftnl_rule, Freer<nftnl_rule, nftnl_rule_free>>;
-using SetPtr = std::unique_ptr<nftnl_set, Freer<nftnl_set, nftnl_set_free>>;
-using ObjPtr = std::unique_ptr<nftnl_obj, Freer<nftnl_obj, nftnl_obj_free>>;
 
 template <class P, class T>
 P checked(T* raw) {

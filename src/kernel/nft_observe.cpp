@@ -20,6 +20,7 @@
 
 #include "nft.h"
 #include "nft_expr.h"
+#include "nft_objects.h"
 #include "nft_types.h"
 #include "observers.h"
 
@@ -27,14 +28,6 @@ namespace microseg::kernel {
 namespace {
 
 using namespace kstate;
-
-template <class T, void (*Free)(const T*)>
-struct Freer { void operator()(T* p) const { Free(p); } };
-using ChainPtr = std::unique_ptr<nftnl_chain, Freer<nftnl_chain, nftnl_chain_free>>;
-using RulePtr = std::unique_ptr<nftnl_rule, Freer<nftnl_rule, nftnl_rule_free>>;
-using SetPtr = std::unique_ptr<nftnl_set, Freer<nftnl_set, nftnl_set_free>>;
-using ObjPtr = std::unique_ptr<nftnl_obj, Freer<nftnl_obj, nftnl_obj_free>>;
-using TablePtr = std::unique_ptr<nftnl_table, Freer<nftnl_table, nftnl_table_free>>;
 
 struct Request {
   alignas(nlmsghdr) char buffer[1024];

@@ -37,19 +37,20 @@ def speed(context):
         options = {"service": "sink"} if network == "fast" else {}
         sink = container.start(host, network + "-sink", network, ["blast", "sink", "9000"], **options)
         pairs[network] = sender, sink
-    # Another machine on the same core can spoil a run: what was measured before is printed all the same.
+    # Another machine on the same core can spoil a run. One that fails is followed by two more, all are printed, and
+    # the middle one counts: nothing is run again because it only misses the aim.
     runs = []
-    while len(runs) < RUNS and (not runs or runs[-1][0] < AIM):
+    while not runs or (runs[0][0] < FLOOR and len(runs) < RUNS):
         runs.append(interleaved(pairs))
     for pair in pairs.values():
         for c in pair:
             c.remove()
     for network in pairs:
         host.api.call("DELETE", "/networks/" + network)
-    ratio, medians, each, delivered = max(runs, key=lambda run: run[0])
-    earlier = f" (the best of {', '.join(f'{r[0]:.2f}' for r in runs)}; the aim is {AIM})" if runs[1:] else ""
+    ratio, medians, each, delivered = sorted(runs, key=lambda run: run[0])[len(runs) // 2]
+    earlier = f" (the middle of {', '.join(f'{r[0]:.2f}' for r in runs)})" if runs[1:] else ""
     figures = (f"median of {ROUNDS} interleaved rounds: microseg with 100 statements {medians['fast'] / 1e3:.0f} kpps, Docker's bridge "
-               f"{medians['plain'] / 1e3:.0f} kpps, ratio {ratio:.2f} (rounds {each[0]:.2f} to {each[-1]:.2f}){earlier}; delivered "
+               f"{medians['plain'] / 1e3:.0f} kpps, ratio {ratio:.2f}, the aim is {AIM} (rounds {each[0]:.2f} to {each[-1]:.2f}){earlier}; delivered "
                f"{100 * delivered['fast']:.1f}% and {100 * delivered['plain']:.1f}%")
     expect(min(delivered.values()) > 0.99, figures)
     expect(ratio >= FLOOR, f"{figures}; expected at least {FLOOR}")

@@ -1,5 +1,5 @@
 // The rules of a segment's table: which chain does what, in which order, and why. They never depend on a container:
-// containers coming and going change set elements only (sets.h says what is in them).
+// containers coming and going change set elements only (segment.h says what is in them).
 //
 //   prerouting, raw   tag       (link, source) -> class, or dropped: the proof that the source is the sender's own
 //   input             local     the gateway answers neighbour solicitations and nothing else
