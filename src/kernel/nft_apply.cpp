@@ -1,4 +1,4 @@
-#include <cstdio>
+#include <cstdio>  // libnftnl's headers name FILE
 
 #include <netinet/in.h>
 // libc's header goes before the kernel's.
