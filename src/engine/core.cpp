@@ -67,7 +67,7 @@ Status Core::create_network(const CreateNetwork& request) {
   MS_TRY(auto settings, model::parse_settings(request.options).in(what));
   Network network{.id = request.id, .options = request.options, .settings = settings, .internal = request.internal,
                   .subnets = request.subnets, .name = {}, .labels = {}, .applied = {}, .blocks = {},
-                  .created_ms = now_()};
+                  .underlay = {}, .created_ms = now_()};
   if (!with_docker_) network.labels = policy::Labels{};
   auto verdict = judge(network, now_(), with_docker_);
   network.blocks = verdict.blocks;

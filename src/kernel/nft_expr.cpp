@@ -7,8 +7,9 @@
 #include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter/nf_tables.h>
 
-#include <optional>
+#include <cstring>
 #include <new>
+#include <optional>
 
 namespace microseg::kernel {
 namespace {
@@ -57,6 +58,7 @@ struct Reader {
 struct MetaRow { MetaKey key; std::uint32_t number; };
 constexpr MetaRow kMeta[] = {{MetaKey::mark, NFT_META_MARK},
                              {MetaKey::iifname, NFT_META_IIFNAME},
+                             {MetaKey::oifname, NFT_META_OIFNAME},
                              {MetaKey::l4proto, NFT_META_L4PROTO},
                              {MetaKey::nfproto, NFT_META_NFPROTO},
                              {MetaKey::priority, NFT_META_PRIORITY}};
@@ -115,6 +117,15 @@ std::optional<Expr> decode_known(const std::string& name, const Reader& r) {
     if (!r.has(NFTNL_EXPR_BITWISE_OP) || r.u32(NFTNL_EXPR_BITWISE_OP) == NFT_BITWISE_BOOL)
       return Mask{r.reg(NFTNL_EXPR_BITWISE_SREG), r.reg(NFTNL_EXPR_BITWISE_DREG), r.bytes(NFTNL_EXPR_BITWISE_MASK),
                   r.bytes(NFTNL_EXPR_BITWISE_XOR)};
+    const auto op = r.u32(NFTNL_EXPR_BITWISE_OP);
+    const Bytes by = r.bytes(NFTNL_EXPR_BITWISE_DATA);
+    if ((op == NFT_BITWISE_LSHIFT || op == NFT_BITWISE_RSHIFT) && by.size() == 4) {
+      std::uint32_t bits = 0;
+      std::memcpy(&bits, by.data(), 4);
+      if (bits < 32)
+        return Shift{r.reg(NFTNL_EXPR_BITWISE_SREG), r.reg(NFTNL_EXPR_BITWISE_DREG),
+                     op == NFT_BITWISE_LSHIFT ? static_cast<int>(bits) : -static_cast<int>(bits)};
+    }
   } else if (name == "byteorder") {
     if (r.u32(NFTNL_EXPR_BYTEORDER_OP) == NFT_BYTEORDER_HTON && r.u32(NFTNL_EXPR_BYTEORDER_LEN) == 4 &&
         r.u32(NFTNL_EXPR_BYTEORDER_SIZE) == 4)
@@ -191,6 +202,15 @@ nftnl_expr* encode(const Expr& expr) {
                 .u32(NFTNL_EXPR_BITWISE_LEN, static_cast<std::uint32_t>(e.mask.size()))
                 .bytes(NFTNL_EXPR_BITWISE_MASK, e.mask)
                 .bytes(NFTNL_EXPR_BITWISE_XOR, e.flip)
+                .done();
+          },
+          [](const Shift& e) {
+            return Builder("bitwise")
+                .reg(NFTNL_EXPR_BITWISE_SREG, e.from)
+                .reg(NFTNL_EXPR_BITWISE_DREG, e.to)
+                .u32(NFTNL_EXPR_BITWISE_OP, e.by < 0 ? NFT_BITWISE_RSHIFT : NFT_BITWISE_LSHIFT)
+                .u32(NFTNL_EXPR_BITWISE_LEN, 4)
+                .bytes(NFTNL_EXPR_BITWISE_DATA, bytes_of_mark(static_cast<std::uint32_t>(e.by < 0 ? -e.by : e.by)))
                 .done();
           },
           [](const ToNetworkOrder& e) {

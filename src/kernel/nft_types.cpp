@@ -21,7 +21,8 @@ constexpr unsigned kTypeBits = 6;
 struct HookRow { kstate::Hook::Place place; std::uint32_t number; };
 constexpr HookRow kHooks[] = {{kstate::Hook::Place::prerouting, NF_INET_PRE_ROUTING},
                               {kstate::Hook::Place::input, NF_INET_LOCAL_IN},
-                              {kstate::Hook::Place::forward, NF_INET_FORWARD}};
+                              {kstate::Hook::Place::forward, NF_INET_FORWARD},
+                              {kstate::Hook::Place::output, NF_INET_LOCAL_OUT}};
 
 }  // namespace
 

@@ -48,7 +48,7 @@ std::string field_text(Field field, const Bytes& b) {
 
 std::string reg(unsigned n) { return "r" + std::to_string(n); }
 
-constexpr const char* kMetaNames[] = {"mark", "iifname", "l4proto", "nfproto", "priority"};
+constexpr const char* kMetaNames[] = {"mark", "iifname", "oifname", "l4proto", "nfproto", "priority"};
 constexpr const char* kCtNames[] = {"state",           "direction",       "mark",           "original ip saddr",
                                     "original ip daddr", "original ip6 saddr", "original ip6 daddr"};
 
@@ -67,6 +67,9 @@ std::string text(const Expr& expr) {
           },
           [](const Cmp& e) { return reg(e.reg) + (e.equal ? " == " : " != ") + hex(e.value); },
           [](const Mask& e) { return reg(e.to) + " = " + reg(e.from) + " & " + hex(e.mask) + " ^ " + hex(e.flip); },
+          [](const Shift& e) {
+            return reg(e.to) + " = " + reg(e.from) + (e.by < 0 ? " >> " : " << ") + std::to_string(e.by < 0 ? -e.by : e.by);
+          },
           [](const ToNetworkOrder& e) { return reg(e.to) + " = hton " + reg(e.from); },
           [](const Load& e) { return reg(e.to) + " = " + hex(e.value); },
           [](const Lookup& e) {

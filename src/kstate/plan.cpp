@@ -19,10 +19,20 @@ std::string link_text(const Link& link) {
   return out;
 }
 
+std::string vxlan_text(const Vxlan& vxlan) {
+  std::string out = " id " + std::to_string(vxlan.vni) + " dstport " + std::to_string(vxlan.port) + " local " +
+                    vxlan.local.str() + " gbp address " + vxlan.mac.str() + " mtu " + std::to_string(vxlan.mtu);
+  for (auto& a : vxlan.addresses) out += " address " + a.str();
+  for (auto& r : vxlan.routes) out += " route " + r.str();
+  for (auto& p : vxlan.peers) out += " peer " + p.str();
+  for (auto& p : vxlan.proxies) out += " proxy " + p.str();
+  return out;
+}
+
 std::string line(const NftOp& op) {
   return std::visit(
       Overload{
-          [](const AddTable&) -> std::string { return "nft add table"; },
+          [](const AddTable& o) -> std::string { return o.owned ? "nft add table flags owner,persist" : "nft add table"; },
           [](const DelTable&) -> std::string { return "nft delete table"; },
           [](const AddCounter& o) { return "nft add counter " + o.name; },
           [](const AddSet& o) { return std::string("nft add ") + (o.type.data ? "map " : "set ") + o.name; },
@@ -47,6 +57,14 @@ std::string lines(const Op& op) {
           },
           [](const DelLink& o) { return "link del " + o.name.str() + "\n"; },
           [](const MendLink& o) { return "link mend " + o.name.str() + link_text(o.link) + "\n"; },
+          [](const AddVxlan& o) { return "vxlan add" + vxlan_text(o.vxlan) + "\n"; },
+          [](const DelVxlan&) -> std::string { return "vxlan del\n"; },
+          [](const MendVxlan& o) { return "vxlan mend" + vxlan_text(o.vxlan) + "\n"; },
+          [](const Announce& o) {
+            std::string out = "announce";
+            for (auto& ip : o.addresses) out += " " + ip.str();
+            return out + "\n";
+          },
           [](const Nft& o) {
             std::string out;
             for (auto& part : o.ops) out += line(part) + "\n";
@@ -65,6 +83,10 @@ std::string lines(const Op& op) {
 bool Link::same_as(const Link& other) const {
   return alias == other.alias && mac == other.mac && mtu == other.mtu && addresses == other.addresses &&
          routes == other.routes && neighbours == other.neighbours;
+}
+
+bool Vxlan::same_tunnel(const Vxlan& other) const {
+  return vni == other.vni && port == other.port && local == other.local && mac == other.mac;
 }
 
 std::string to_text(const Plan& plan) {

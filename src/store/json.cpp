@@ -48,7 +48,7 @@ struct Blank<model::Subnet> {
 };
 template <>
 struct Blank<model::Network> {
-  static model::Network make() { return {NetworkId::parse("0").value(), {}, {}, false, {}, {}, {}, {}, {}, 0}; }
+  static model::Network make() { return {NetworkId::parse("0").value(), {}, {}, false, {}, {}, {}, {}, {}, {}, 0}; }
 };
 template <>
 struct Blank<model::Endpoint> {
@@ -95,6 +95,7 @@ void fields(auto& io, Of<Settings> auto& settings) {
   io("mode", settings.mode);
   io("deny", settings.refusal);
   io("vni", settings.vni);
+  io("encoding", settings.encoding);
   io("mtu", settings.mtu);
   io("interface_prefix", settings.interface_prefix);
   io("policy", settings.policy);
@@ -116,6 +117,11 @@ void fields(auto& io, Of<Block> auto& block) {
   io("retired_ms", block.retired_ms);
 }
 
+void fields(auto& io, Of<Underlay> auto& underlay) {
+  io("self", underlay.self);
+  io("peers", underlay.peers);
+}
+
 void fields(auto& io, Of<Network> auto& network) {
   io.required("id", network.id);
   io.required("options", network.options);
@@ -126,6 +132,7 @@ void fields(auto& io, Of<Network> auto& network) {
   io("labels", network.labels);
   io("applied", network.applied);
   io.required("blocks", network.blocks);
+  io("underlay", network.underlay);
   io("created_ms", network.created_ms);
 }
 

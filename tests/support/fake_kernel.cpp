@@ -228,6 +228,22 @@ Status FakeKernel::apply(const std::string& name, const Op& op) {
               link->second.peer = {};
               return 0;
             },
+            [&](const AddVxlan& o) {
+              if (segment.vxlan) return EEXIST;
+              segment.vxlan = o.vxlan;
+              return 0;
+            },
+            [&](const DelVxlan&) {
+              if (!segment.vxlan) return ENODEV;
+              segment.vxlan.reset();
+              return 0;
+            },
+            [&](const MendVxlan& o) {
+              if (!segment.vxlan) return ENODEV;
+              segment.vxlan = o.vxlan;
+              return 0;
+            },
+            [&](const Announce&) { return segment.vxlan ? 0 : ENODEV; },
             [&](const Nft& o) { return apply_nft(segment.table, o.ops); },
             [](const Quiesce&) { return 0; },
             [&](const PurgeConnections& o) {

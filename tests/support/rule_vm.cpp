@@ -62,6 +62,7 @@ class Machine {
       case MetaKey::mark: put(e.to, bytes_of_mark(packet_.mark)); break;
       case MetaKey::priority: put(e.to, bytes_of_mark(packet_.priority)); break;
       case MetaKey::iifname: put(e.to, bytes_of_ifname(packet_.link)); break;
+      case MetaKey::oifname: put(e.to, bytes_of_ifname(packet_.out)); break;
       case MetaKey::l4proto: put(e.to, byte(packet_.protocol)); break;
       case MetaKey::nfproto: put(e.to, byte(packet_.source.is_v4() ? 2 : 10)); break;
     }
@@ -152,6 +153,10 @@ class Machine {
               Bytes out = get(e.from, e.mask.size());
               for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<char>((out[i] & e.mask[i]) ^ e.flip[i]);
               put(e.to, out);
+              return kGoOn;
+            },
+            [&](const Shift& e) {
+              put(e.to, bytes_of_mark(e.by < 0 ? get32(e.from) >> -e.by : get32(e.from) << e.by));
               return kGoOn;
             },
             [&](const ToNetworkOrder& e) {

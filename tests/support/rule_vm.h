@@ -30,6 +30,7 @@ struct Packet {
   std::uint16_t source_port = 40000, target_port = 0;  // type and code, in `source_port`, where it is ICMP
   Track track;
   std::uint32_t mark = 0, priority = 0;  // set by rules
+  std::string out = {};                  // the link it will leave by
 };
 
 struct Verdict {

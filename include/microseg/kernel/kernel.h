@@ -14,6 +14,10 @@
 
 namespace microseg::kernel {
 
+// The host's own namespace, in place of a segment's name: observe() shows our table there and nothing else, apply() takes
+// Nft and Quiesce, counters() and watch() know it too. It is never listed, made or deleted.
+inline constexpr const char* kHost = "@host";
+
 class Kernel {
  public:
   virtual ~Kernel() = default;

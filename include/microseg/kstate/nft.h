@@ -55,7 +55,7 @@ struct Set {
 // ---- rules: the kernel's virtual machine, one struct per instruction we use ----
 // Registers are counted in 32-bit units, 0..15 (NFT_REG32_00 + n).
 
-enum class MetaKey { mark, iifname, l4proto, nfproto, priority };
+enum class MetaKey { mark, iifname, oifname, l4proto, nfproto, priority };
 enum class CtKey { state, direction, mark, original_source4, original_target4, original_source6, original_target6 };
 enum class Base { network, transport };
 
@@ -66,6 +66,8 @@ struct SetCtMark { unsigned from; auto operator<=>(const SetCtMark&) const = def
 struct Payload { Base base; unsigned offset, length, to; auto operator<=>(const Payload&) const = default; };
 struct Cmp { unsigned reg; bool equal; Bytes value; auto operator<=>(const Cmp&) const = default; };
 struct Mask { unsigned from, to; Bytes mask, flip; auto operator<=>(const Mask&) const = default; };
+// 32 bits, in the host's order: left for by > 0, right for by < 0.
+struct Shift { unsigned from, to; int by; auto operator<=>(const Shift&) const = default; };
 struct ToNetworkOrder { unsigned from, to; auto operator<=>(const ToNetworkOrder&) const = default; };  // 32 bits
 struct Load { unsigned to; Bytes value; auto operator<=>(const Load&) const = default; };
 // `to` present: a map's value is loaded; a miss ends the rule.
@@ -82,12 +84,12 @@ struct Reject {
 };
 struct Foreign { std::string name; auto operator<=>(const Foreign&) const = default; };  // not one of ours
 
-using Expr = std::variant<Meta, SetMeta, Ct, SetCtMark, Payload, Cmp, Mask, ToNetworkOrder, Load, Lookup, Count, Verdict,
+using Expr = std::variant<Meta, SetMeta, Ct, SetCtMark, Payload, Cmp, Mask, Shift, ToNetworkOrder, Load, Lookup, Count, Verdict,
                           Reject, Foreign>;
 using Rule = std::vector<Expr>;
 
 struct Hook {
-  enum class Place { prerouting, input, forward } place;
+  enum class Place { prerouting, input, forward, output } place;
   std::int32_t priority = 0;
   bool policy_drop = false;
   auto operator<=>(const Hook&) const = default;

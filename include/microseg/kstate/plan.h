@@ -11,7 +11,9 @@
 namespace microseg::kstate {
 
 // ---- parts of an nft transaction, done all or none ----
-struct AddTable {};
+// `owned`: others cannot change it, not by `nft flush ruleset` either, and it outlives us (flags owner, persist), on
+// kernels that know how (6.9).
+struct AddTable { bool owned = false; };
 struct DelTable {};
 struct AddCounter { std::string name; };
 struct AddSet { std::string name; SetType type; };
@@ -30,13 +32,21 @@ struct AddLink { IfName name; Link link; };  // with addresses, routes, neighbou
 struct DelLink { IfName name; };
 // Makes a present link what it should be: MAC, MTU, up, alias, addresses, routes, neighbours.
 struct MendLink { IfName name; Link link; };
+struct AddVxlan { Vxlan vxlan; };
+struct DelVxlan {};
+// As MendLink; a device whose tunnel is another one must be deleted and added.
+struct MendVxlan { Vxlan vxlan; };
+// Tells the other hosts, over the VXLAN device, that these addresses are here now (gratuitous ARP, unsolicited
+// neighbour advertisement): who sent to them elsewhere sends here from now on. Nothing that can be observed.
+struct Announce { std::vector<Ip> addresses; };
 struct Nft { std::vector<NftOp> ops; };
 // Waits until every packet that began its way through the rules before now has ended it.
 struct Quiesce {};
 // Deletes the segment's tracked connections with (mark & mask) == value; mask 0 deletes all.
 struct PurgeConnections { std::uint32_t value = 0, mask = 0; };
 
-using Op = std::variant<SetSysctl, AddLink, DelLink, MendLink, Nft, Quiesce, PurgeConnections>;
+using Op = std::variant<SetSysctl, AddLink, DelLink, MendLink, AddVxlan, DelVxlan, MendVxlan, Announce, Nft, Quiesce,
+                        PurgeConnections>;
 using Plan = std::vector<Op>;
 
 // One line per op, in the words of ip(8) and nft(8). For logs, the CLI and tests.

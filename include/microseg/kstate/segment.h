@@ -46,9 +46,29 @@ struct Link {
   bool same_as(const Link& other) const;
 };
 
+// The segment's way to other hosts: one VXLAN device, named kVxlan, with the group policy extension (GBP), which carries
+// a packet's mark in its header. Its tunnel lives in the host's namespace, the device in the segment.
+inline constexpr const char* kVxlan = "msvx";
+struct Vxlan {
+  std::string alias;            // "microseg:<network id>"
+  std::uint32_t vni = 0;        // 1..2^24-1
+  std::uint16_t port = 0;       // UDP, of all hosts
+  Ip local = Ip::v4({});        // this host's address on the underlay: the outer source
+  Mac mac = Mac::local(0);
+  std::uint16_t mtu = 1450;     // bytes, of the inner IP packet
+  std::set<Prefix> addresses;   // its own, unique per host: who asks for a neighbour must be told from who else does
+  std::set<Prefix> routes;      // what lies behind it unless a link's route is longer: the pools
+  std::set<Ip> peers;           // where broadcasts go: underlay addresses of the other hosts that have the network
+  std::set<Ip> proxies;         // whose neighbour requests it answers: the endpoints of this host
+  bool operator==(const Vxlan&) const = default;
+  // What cannot be changed on a device that is there.
+  bool same_tunnel(const Vxlan& other) const;
+};
+
 struct Segment {
   std::map<std::string, std::string> sysctls;  // "net/ipv4/ip_forward" -> "1"; those the kernel lacks are absent
   std::map<IfName, Link> links;
+  std::optional<Vxlan> vxlan;
   std::optional<Table> table;
 };
 

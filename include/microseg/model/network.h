@@ -22,10 +22,15 @@ enum class Refusal { reject, drop };   // what a refused packet's sender gets: I
 struct Settings {
   Mode mode = Mode::enforce;               // microseg.mode
   Refusal refusal = Refusal::reject;       // microseg.deny
-  std::optional<std::uint32_t> vni;        // microseg.vni, 1..2^24-1
-  std::uint16_t mtu = 1500;                // com.docker.network.driver.mtu, 1280..65535 (IPv6 needs 1280)
+  std::optional<std::uint32_t> vni;        // microseg.vni, 1..2^24-1; every network that spans hosts has one
+  // microseg.encoding: how the manager's microseg numbers classes (policy::kEncodingVersion there). Its AllocateNetwork
+  // adds it, so a network that has it spans hosts.
+  std::optional<std::uint32_t> encoding;
+  // com.docker.network.driver.mtu, 1280..65535 (IPv6 needs 1280). Without it 1500, or 1450 where the network spans hosts.
+  std::uint16_t mtu = 1500;
   std::string interface_prefix = "eth";    // com.docker.network.container_iface_prefix
   std::string policy;                      // microseg.policy and microseg.policy.*, in key order, one per line
+  bool spans_hosts() const { return encoding.has_value(); }
   auto operator<=>(const Settings&) const = default;
 };
 
@@ -60,6 +65,13 @@ struct Block {
   auto operator<=>(const Block&) const = default;
 };
 
+// How the hosts of a network that spans hosts reach one another. Told by Docker, kept for when it does not answer.
+struct Underlay {
+  std::optional<Ip> self;   // this host's address, as the others know it
+  std::vector<Ip> peers;    // the other hosts that have the network; sorted, unique
+  auto operator<=>(const Underlay&) const = default;
+};
+
 struct Network {
   NetworkId id;
   Options options;             // the driver options as Docker sent them
@@ -72,6 +84,7 @@ struct Network {
   std::optional<policy::Labels> labels;
   AppliedPolicy applied;
   std::vector<Block> blocks;   // newest last; the last one that is not retired is in force
+  Underlay underlay{};         // empty where the network does not span hosts
   std::int64_t created_ms = 0;
   auto operator<=>(const Network&) const = default;
 };
