@@ -11,6 +11,7 @@ namespace microseg::model {
 namespace {
 
 constexpr std::string_view kModeKey = "microseg.mode", kDenyKey = "microseg.deny", kVniKey = "microseg.vni";
+constexpr std::string_view kPublishKey = "microseg.publish";
 constexpr std::string_view kMtuKey = "com.docker.network.driver.mtu";
 constexpr std::string_view kPrefixKey = "com.docker.network.container_iface_prefix";
 
@@ -49,6 +50,8 @@ Status read_option(Settings& out, const std::string& key, const std::string& val
     MS_TRY(out.mode, choice(key, value, "enforce", Mode::enforce, "monitor", Mode::monitor));
   } else if (key == kDenyKey) {
     MS_TRY(out.refusal, choice(key, value, "reject", Refusal::reject, "drop", Refusal::drop));
+  } else if (key == kPublishKey) {
+    MS_TRY(out.publish, choice(key, value, "implicit", Publish::implicitly, "explicit", Publish::explicitly));
   } else if (key == kVniKey) {
     MS_TRY(out.vni, number(key, value, 1, (1U << 24) - 1));
   } else if (key == kMtuKey) {
@@ -60,7 +63,7 @@ Status read_option(Settings& out, const std::string& key, const std::string& val
       return bad_option(key, "1 to 13 characters of an interface's name", value);
     out.interface_prefix = value;
   } else if (key.starts_with(kOurs)) {
-    constexpr std::array known{kPolicyKey, kModeKey, kDenyKey, kVniKey};
+    constexpr std::array known{kPolicyKey, kModeKey, kDenyKey, kVniKey, kPublishKey};
     return Error{Errc::invalid, 0,
                  fmt::format("unknown option {}: did you mean '{}'?", shown(key), nearest(key, known))};
   }

@@ -54,7 +54,6 @@ std::vector<Run> runs_of(const Peer& peer, const Numbering& numbering) {
     const auto place = static_cast<std::uint32_t>(std::ranges::lower_bound(names, peer.name) - names.begin()) + 1;
     return {{base + place * block, base + (place + 1) * block - 1}};
   }
-  if (peer.kind != Peer::Kind::selector) return {};  // no container is the world
   const auto bit = 1U << (std::ranges::lower_bound(selectors, peer.selector) - selectors.begin());
   std::vector<Run> out;
   for (auto first = base + bit; first <= last; first += 2 * bit) out.push_back({first, first + bit - 1});
@@ -242,12 +241,17 @@ Result<std::vector<Fact>> compile_for(const Policy& policy, const Numbering& num
         fmt::format("class numbers {} to {} do not fit: 1 to {} do", numbering.base, numbering.last(), kMaxClass)};
   if (!numbering.alphabet.covers(alphabet_of(policy)))
     return Error{Errc::invalid, 0, "policy asks for names or label selectors that its class numbers do not tell apart"};
+  std::vector<const Statement*> between;  // endpoints: the others say nothing of the segment
   std::vector<PortRule> rules;
-  for (auto& statement : policy.statements) rules.push_back({statement.action, &statement.ports});
+  for (auto& statement : policy.statements) {
+    if (!statement.from.is_endpoint() || !statement.to.is_endpoint()) continue;
+    between.push_back(&statement);
+    rules.push_back({statement.action, &statement.ports});
+  }
   Compiler compiler(numbering, present);
   for (auto& group : independent(rules)) {
     std::vector<const Statement*> statements;
-    for (auto i : group) statements.push_back(&policy.statements[i]);
+    for (auto i : group) statements.push_back(between[i]);
     const auto allows = [](auto* s) { return s->action == Statement::Action::allow; };
     if (std::ranges::any_of(statements, allows)) MS_CHECK(compiler.add(statements));
   }

@@ -1,7 +1,9 @@
-// Policy as people read it: statement by statement, endpoint by endpoint. compile() must agree with what is said here.
+// Policy as people read it: statement by statement, end by end. compile() and north() must agree with what is said here.
 #include <algorithm>
 
+#include "microseg/base/overload.h"
 #include "microseg/policy/compile.h"
+#include "microseg/policy/north.h"
 
 namespace microseg::policy {
 namespace {
@@ -18,16 +20,36 @@ bool holds(const Term& term, const Labels& labels) {
   return !present;
 }
 
-bool covers(const PortItem& item, std::uint8_t protocol, std::uint16_t port) {
-  if (item.protocol == kIcmp) return protocol == kIcmp || protocol == kIcmpv6;
+// In IPv4 `icmp` is ICMP, in IPv6 ICMPv6; without a remote address, both.
+bool covers(const PortItem& item, const Ip* remote, std::uint8_t protocol, std::uint16_t port) {
+  if (item.protocol == kIcmp)
+    return (protocol == kIcmp && (!remote || remote->is_v4())) || (protocol == kIcmpv6 && (!remote || !remote->is_v4()));
   return item.protocol == protocol && item.first <= port && port <= item.last;
 }
 
-bool speaks_of(const Statement& statement, const Identity& from, const Identity& to, std::uint8_t protocol,
-               std::uint16_t port) {
-  if (!matches(statement.from, from) || !matches(statement.to, to)) return false;
-  return statement.ports.empty() ||
-         std::ranges::any_of(statement.ports, [&](auto& item) { return covers(item, protocol, port); });
+// `From`, `To`: Identity or Party.
+template <class From, class To>
+Explanation decide(const Policy& policy, const From& from, const To& to, const Ip* remote, std::uint8_t protocol,
+                   std::uint16_t port) {
+  auto speaks = [&](const Statement& statement) {
+    if (!matches(statement.from, from) || !matches(statement.to, to)) return false;
+    return statement.ports.empty() ||
+           std::ranges::any_of(statement.ports, [&](auto& item) { return covers(item, remote, protocol, port); });
+  };
+  Explanation out;
+  for (auto& statement : policy.statements) {
+    const bool denies = statement.action == Statement::Action::deny;
+    if ((out.decides && !denies) || !speaks(statement)) continue;
+    out = {!denies, &statement};
+    if (denies) break;
+  }
+  return out;
+}
+
+bool matches_address(const Peer& peer, const Ip& ip) {
+  if (peer.kind == Peer::Kind::world) return true;
+  return peer.kind == Peer::Kind::cidr && peer.cidr->contains(ip) &&
+         std::ranges::none_of(peer.except, [&](auto& part) { return part.contains(ip); });
 }
 
 }  // namespace
@@ -49,16 +71,22 @@ bool matches(const Peer& peer, const Identity& identity) {
   return false;
 }
 
+bool matches(const Peer& peer, const Party& party) {
+  return std::visit(Overload{[&](const Identity& identity) { return matches(peer, identity); },
+                             [&](const Ip& ip) { return matches_address(peer, ip); },
+                             [&](const Host&) { return peer.kind == Peer::Kind::host; }},
+                    party);
+}
+
 Explanation explain(const Policy& policy, const Identity& from, const Identity& to, std::uint8_t protocol,
                     std::uint16_t port) {
-  Explanation out;
-  for (auto& statement : policy.statements) {
-    const bool denies = statement.action == Statement::Action::deny;
-    if ((out.decides && !denies) || !speaks_of(statement, from, to, protocol, port)) continue;
-    out = {!denies, &statement};
-    if (denies) break;
-  }
-  return out;
+  return decide(policy, from, to, nullptr, protocol, port);
+}
+
+Explanation explain(const Policy& policy, const Party& from, const Party& to, std::uint8_t protocol,
+                    std::uint16_t port) {
+  const auto* remote = std::get_if<Ip>(&from);
+  return decide(policy, from, to, remote ? remote : std::get_if<Ip>(&to), protocol, port);
 }
 
 }  // namespace microseg::policy

@@ -15,7 +15,8 @@ namespace {
 
 using Kind = Token::Kind;
 
-constexpr std::string_view kPeer = "a peer: a service's name, 'any' or '{label, ...}'";
+constexpr std::string_view kPeer = "a peer: a service's name, 'any', '{label, ...}', 'world', 'host' or a CIDR";
+constexpr std::string_view kCidr = "a CIDR such as 192.0.2.0/24 or 2001:db8::/32";
 constexpr std::string_view kItem = "a port, a range of ports or 'icmp'";
 
 class Parser {
@@ -34,8 +35,6 @@ class Parser {
       MS_TRY(auto statement, this->statement());
       out.statements.push_back(std::move(statement));
     }
-    // Only a text that is right in all else gets this far: a syntax error is the more useful thing to hear of.
-    if (not_enforced_) return *not_enforced_;
     return out;
   }
 
@@ -68,7 +67,12 @@ class Parser {
     MS_TRY(out.from, peer(fmt::format("'{}'", verb.text)));
     if (!lexer_.peek().is(Kind::arrow)) return expected("'->' after the first peer");
     (void)lexer_.take();
+    const auto second = lexer_.peek().at;
     MS_TRY(out.to, peer("'->'"));
+    if (!out.from.is_endpoint() && !out.to.is_endpoint())
+      return error(second, fmt::format("{} -> {} has no endpoint of the network: one of the two must be a service's "
+                                       "name, 'any' or '{{label, ...}}'",
+                                       in_quotes(out.from.str()), in_quotes(out.to.str())));
     if (lexer_.peek().is(Kind::colon)) {
       MS_TRY(out.ports, items());
       if (!lexer_.peek().ends_statement()) return expected("',' or the end of the statement");
@@ -79,13 +83,7 @@ class Parser {
   }
 
   Result<Peer> peer(std::string_view after) {
-    const auto at = lexer_.peek().at;
-    if (auto cidr = lexer_.take_cidr(); !cidr.empty()) {
-      refuse_as_not_enforced(at, cidr);
-      Peer out{Peer::Kind::cidr, {}, {}, {}};
-      out.cidr = Prefix::parse(cidr).value().network();
-      return out;
-    }
+    if (auto cidr = lexer_.take_cidr(); !cidr.empty()) return cidr_peer(Prefix::parse(cidr).value().network());
     if (lexer_.peek().is(Kind::open)) {
       MS_TRY(auto selector, this->selector());
       return Peer{Peer::Kind::selector, {}, std::move(selector), {}};
@@ -105,16 +103,15 @@ class Parser {
   Peer reserved_peer() {
     const auto token = lexer_.take();
     if (token.text == "any") return {};
-    refuse_as_not_enforced(token.at, token.text);
     return {token.text == "world" ? Peer::Kind::world : Peer::Kind::host, {}, {}, {}};
   }
 
   Error not_a_name(std::string_view after) {
     const auto& token = lexer_.peek();
     if (Ip::parse(token.text))
-      return error(token.at, fmt::format("expected {} after {}, found the address {}: policy names services; a service "
-                                         "that is called so is written in double quotes",
-                                         kPeer, after, token.shown()));
+      return error(token.at, fmt::format("expected {} after {}, found the address {}: one address is written {}/{}; "
+                                         "a service that is called so is written in double quotes",
+                                         kPeer, after, token.shown(), token.text, Ip::parse(token.text)->bits()));
     if (is_name(token.text))
       return error(token.at, fmt::format("expected {} after {}, found {}: a name that does not begin with a letter or "
                                          "digit is written in double quotes",
@@ -122,12 +119,23 @@ class Parser {
     return expected(fmt::format("{} after {}", kPeer, after));
   }
 
-  void refuse_as_not_enforced(std::size_t at, std::string_view peer) {
-    if (!not_enforced_)
-      not_enforced_ =
-          error(at, fmt::format("peer '{}' is not enforced yet: policy decides between the containers of one "
-                                "network only; take this statement out",
-                                peer));
+  Result<Peer> cidr_peer(Prefix whole) {
+    Peer out{Peer::Kind::cidr, {}, {}, whole};
+    if (!lexer_.peek().is_word("except")) return out;
+    do {
+      const auto before = lexer_.take();  // 'except' or ','
+      const auto at = lexer_.peek().at;
+      if (out.except.size() == kMaxExcept)
+        return error(at, fmt::format("one CIDR holds at most {} exceptions", kMaxExcept));
+      const auto text = lexer_.take_cidr();
+      if (text.empty()) return expected(fmt::format("{} after '{}'", kCidr, before.text));
+      const auto part = Prefix::parse(text).value().network();
+      if (part.length() < whole.length() || !whole.contains(part.ip()))
+        return error(at, fmt::format("exception {} is not inside {}", part.str(), whole.str()));
+      out.except.push_back(part);
+    } while (lexer_.peek().is(Kind::comma));
+    sort_unique(out.except);
+    return out;
   }
 
   Result<Selector> selector() {
@@ -246,7 +254,6 @@ class Parser {
   std::string_view text_, origin_;
   Lexer lexer_;
   std::size_t counted_ = 0, line_ = 1;
-  std::optional<Error> not_enforced_;  // the first one
 };
 
 }  // namespace

@@ -14,28 +14,33 @@ constexpr Range kAllPorts{0, 65535};
 // The protocols that statements can name. All others are only ever spoken of together, by a statement without ports.
 constexpr std::array kNamed{kIcmp, kTcp, kUdp, kIcmpv6, kSctp};
 
-std::uint8_t named_by(const PortItem& item, std::uint8_t protocol) {
-  return item.protocol == kIcmp && protocol == kIcmpv6 ? kIcmpv6 : item.protocol;
+bool speaks_of(const PortItem& item, std::uint8_t protocol, Icmp icmp) {
+  if (item.protocol != kIcmp) return item.protocol == protocol;
+  return (protocol == kIcmp && icmp != Icmp::v6) || (protocol == kIcmpv6 && icmp != Icmp::v4);
+}
+
+Ranges joined(Ranges all) {
+  std::ranges::sort(all);
+  Ranges out;
+  for (auto& range : all) {
+    if (!out.empty() && range.first <= out.back().last + 1)
+      out.back().last = std::max(out.back().last, range.last);
+    else
+      out.push_back(range);
+  }
+  return out;
 }
 
 // The ports of `protocol` that rules of `action` name; `protocol` 0 stands for all that no statement can name.
-Ranges spoken_of(std::span<const PortRule> rules, Statement::Action action, std::uint8_t protocol) {
+Ranges spoken_of(std::span<const PortRule> rules, Statement::Action action, std::uint8_t protocol, Icmp icmp) {
   Ranges all;
   for (auto& rule : rules) {
     if (rule.action != action) continue;
     if (rule.items->empty()) return {kAllPorts};
     for (auto& item : *rule.items)
-      if (named_by(item, protocol) == protocol) all.push_back({item.first, item.last});
+      if (speaks_of(item, protocol, icmp)) all.push_back({item.first, item.last});
   }
-  std::ranges::sort(all);
-  Ranges joined;
-  for (auto& range : all) {
-    if (!joined.empty() && range.first <= joined.back().last + 1)
-      joined.back().last = std::max(joined.back().last, range.last);
-    else
-      joined.push_back(range);
-  }
-  return joined;
+  return joined(std::move(all));
 }
 
 Ranges minus(const Ranges& from, const Ranges& taken) {
@@ -54,19 +59,20 @@ Ranges minus(const Ranges& from, const Ranges& taken) {
   return out;
 }
 
-}  // namespace
-
-std::vector<Rectangle> allowed_by(std::span<const PortRule> rules) {
+Ranges allowed(std::span<const PortRule> rules, std::uint8_t protocol, Icmp icmp) {
   using Action = Statement::Action;
-  auto allowed = [&](std::uint8_t protocol) {
-    return minus(spoken_of(rules, Action::allow, protocol), spoken_of(rules, Action::deny, protocol));
-  };
+  return minus(spoken_of(rules, Action::allow, protocol, icmp), spoken_of(rules, Action::deny, protocol, icmp));
+}
+
+// `ports_of(protocol)` are the ports of a protocol, and of 0 those of all that no statement can name.
+template <class PortsOf>
+std::vector<Rectangle> rectangles(PortsOf ports_of) {
   std::vector<Rectangle> out;
   auto put = [&](unsigned first, unsigned last, const Ranges& ports) {
     const Range protocols{static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(last)};
     for (auto& range : ports) out.push_back({protocols, range});
   };
-  const Ranges others = allowed(0);
+  const Ranges others = ports_of(std::uint8_t{0});
   unsigned first = 0;  // of the protocols not put yet, all of which allow `ports`
   Ranges ports = others;
   auto go_to = [&](unsigned protocol, const Ranges& next) {
@@ -76,12 +82,29 @@ std::vector<Rectangle> allowed_by(std::span<const PortRule> rules) {
     ports = next;
   };
   for (auto protocol : kNamed) {
-    go_to(protocol, allowed(protocol));
+    go_to(protocol, ports_of(protocol));
     if (!std::ranges::count(kNamed, protocol + 1)) go_to(protocol + 1U, others);
   }
   put(first, 255, ports);
   std::ranges::sort(out);
   return out;
+}
+
+}  // namespace
+
+std::vector<Rectangle> allowed_by(std::span<const PortRule> rules) {
+  return rectangles([&](std::uint8_t protocol) { return allowed(rules, protocol, Icmp::both); });
+}
+
+std::vector<Rectangle> allowed_by_any(std::span<const std::vector<PortRule>> lists, Icmp icmp) {
+  return rectangles([&](std::uint8_t protocol) {
+    Ranges all;
+    for (auto& rules : lists) {
+      const auto some = allowed(rules, protocol, icmp);
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return joined(std::move(all));
+  });
 }
 
 std::vector<std::vector<std::size_t>> independent(std::span<const PortRule> rules) {

@@ -18,8 +18,14 @@ struct PortRule {
   const std::vector<PortItem>* items = nullptr;  // empty = everything
 };
 
+// Which protocols `icmp` stands for: ICMP with IPv4, ICMPv6 with IPv6.
+enum class Icmp { both, v4, v6 };
+
 // What is allowed and not denied, as disjoint rectangles: the same rectangles for the same set, however it is written.
 std::vector<Rectangle> allowed_by(std::span<const PortRule> rules);
+
+// The same for several lists of rules: what at least one of them allows, each by itself.
+std::vector<Rectangle> allowed_by_any(std::span<const std::vector<PortRule>> lists, Icmp icmp);
 
 // Groups of rules whose ports neither meet nor touch those of another group; each group lists indexes into `rules`.
 // What is allowed by one group can be worked out without looking at the others.

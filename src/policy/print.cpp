@@ -54,7 +54,13 @@ std::string Peer::str() const {
     case Kind::host: return "host";
     case Kind::cidr: break;
   }
-  return cidr->str();
+  auto out = cidr->str();
+  const char* before = " except ";
+  for (auto& part : except) {
+    out += before + part.str();
+    before = ", ";
+  }
+  return out;
 }
 
 std::string PortItem::str() const {

@@ -20,6 +20,10 @@ struct EnumNames<model::Refusal> {
   static constexpr const char* names[] = {"reject", "drop"};
 };
 template <>
+struct EnumNames<model::Publish> {
+  static constexpr const char* names[] = {"implicit", "explicit"};
+};
+template <>
 struct EnumNames<model::Endpoint::Phase> {
   static constexpr const char* names[] = {"created", "joined"};
 };
@@ -94,6 +98,7 @@ using store::Of;
 void fields(auto& io, Of<Settings> auto& settings) {
   io("mode", settings.mode);
   io("deny", settings.refusal);
+  io("publish", settings.publish);
   io("vni", settings.vni);
   io("encoding", settings.encoding);
   io("mtu", settings.mtu);

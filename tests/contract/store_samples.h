@@ -12,7 +12,7 @@ inline EndpointId ep_id(const std::string& s) { return EndpointId::parse(s).valu
 inline Prefix prefix(const std::string& s) { return Prefix::parse(s).value(); }
 
 inline model::Network plain_network(const std::string& id) {
-  return {net_id(id), {}, {}, false, {}, {}, {}, {}, {}, 0};
+  return {net_id(id), {}, {}, false, {}, {}, {}, {}, {}, {}, 0};
 }
 
 inline model::Endpoint plain_endpoint(const std::string& id, const std::string& network) {
@@ -24,6 +24,7 @@ inline model::Network full_network(const std::string& id) {
   network.options = {{"microseg.mode", "monitor"}, {"com.example.note", "quotes \" and \\ and \n, öß, \x01"}};
   network.settings.mode = model::Mode::monitor;
   network.settings.refusal = model::Refusal::drop;
+  network.settings.publish = model::Publish::explicitly;
   network.settings.vni = 16777215;
   network.settings.mtu = 65535;
   network.settings.interface_prefix = "net";

@@ -14,8 +14,9 @@ const char* const kPrefix = "com.docker.network.container_iface_prefix";
 const char* const kMtu = "com.docker.network.driver.mtu";
 
 std::string text(const Settings& s) {
-  return fmt::format("{} {} vni={} mtu={} prefix={} policy={}", s.mode == Mode::enforce ? "enforce" : "monitor",
-                     s.refusal == Refusal::reject ? "reject" : "drop", s.vni ? std::to_string(*s.vni) : "-", s.mtu,
+  return fmt::format("{} {}{} vni={} mtu={} prefix={} policy={}", s.mode == Mode::enforce ? "enforce" : "monitor",
+                     s.refusal == Refusal::reject ? "reject" : "drop",
+                     s.publish == Publish::explicitly ? " explicit" : "", s.vni ? std::to_string(*s.vni) : "-", s.mtu,
                      s.interface_prefix, s.policy);
 }
 
@@ -32,12 +33,13 @@ TEST_CASE("settings out of driver options") {
        {{"microseg.mode", "monitor"},
         {"microseg.deny", "drop"},
         {"microseg.vni", "16777215"},
+        {"microseg.publish", "explicit"},
         {"microseg.policy", "allow a -> b"},
         {kMtu, "9000"},
         {kPrefix, "net"}},
-       "monitor drop vni=16777215 mtu=9000 prefix=net policy=allow a -> b"},
+       "monitor drop explicit vni=16777215 mtu=9000 prefix=net policy=allow a -> b"},
       {"the defaults, said",
-       {{"microseg.mode", "enforce"}, {"microseg.deny", "reject"}, {"microseg.vni", "1"}},
+       {{"microseg.mode", "enforce"}, {"microseg.deny", "reject"}, {"microseg.publish", "implicit"}, {"microseg.vni", "1"}},
        "enforce reject vni=1 mtu=1500 prefix=eth policy="},
       {"keys in any case",
        {{"MicroSeg.Mode", "monitor"}, {"MICROSEG.POLICY.Web", "allow A -> b"}},
@@ -108,10 +110,11 @@ TEST_CASE("options that are refused") {
        "option microseg.policy, line 1, column 9: expected '->' after the first peer, found 'b'"},
       {{{"microseg.policy", "allow a -> b"}, {"microseg.policy.X", "\nallow a -> b : 0"}},
        "option microseg.policy.x, line 2, column 16: expected a port from 1 to 65535, found '0'"},
-      {{{"microseg.policy", "allow a -> world"}},
-       "option microseg.policy, line 1, column 12: peer 'world' is not enforced yet: policy decides between the "
-       "containers "
-       "of one network only; take this statement out"},
+      {{{"microseg.policy", "allow world -> host"}},
+       "option microseg.policy, line 1, column 16: 'world' -> 'host' has no endpoint of the network: one of the two must be "
+       "a service's name, 'any' or '{label, ...}'"},
+      {{{"microseg.publish", "yes"}}, "option microseg.publish: expected 'implicit' or 'explicit', found 'yes'"},
+      {{{"microseg.publsh", "explicit"}}, "unknown option 'microseg.publsh': did you mean 'microseg.publish'?"},
   };
   for (auto& row : rows) {
     auto settings = parse_settings(row.options);

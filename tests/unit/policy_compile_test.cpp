@@ -172,11 +172,17 @@ TEST_CASE("numbers that can not carry the policy are refused") {
   CHECK(compile(policy, {65533, alphabet_of(policy)}));
 }
 
-TEST_CASE("a peer outside the network matches nobody") {
-  Policy policy = policy_of("allow a -> any");
-  policy.statements[0].to = {Peer::Kind::world, {}, {}, {}};
-  CHECK(compile(policy, {1, alphabet_of(policy)}).value().empty());
-  CHECK(!explain(policy, {"a", {}}, {"a", {}}, kTcp, 80).allowed);
+TEST_CASE("statements about what is beyond the network say nothing of the segment") {
+  const std::string inside = "allow a -> b : 80; deny any -> {x} : 22";
+  const auto both = policy_of(inside + "; deny any -> world; allow a -> host; allow 10.0.0.0/8 -> {x} : 80; deny host -> any");
+  const Numbering numbering{1, alphabet_of(both)};
+  CHECK(compile(both, numbering).value() == compile(policy_of(inside), numbering).value());
+  CHECK(explain(both, {"a", {}}, {"b", {}}, kTcp, 80).allowed);
+  CHECK(!explain(policy_of("allow a -> world; allow any -> host"), {"a", {}}, {"a", {}}, kTcp, 80).allowed);
+  // Their endpoints are told apart all the same: what they may do beyond depends on it.
+  const auto asked = alphabet_of(policy_of("allow c -> world; deny 10.0.0.0/8 -> {z}"));
+  CHECK(asked.names == std::vector<std::string>{"c"});
+  CHECK(asked.selectors.size() == 1);
 }
 
 #ifdef __OPTIMIZE__

@@ -34,7 +34,7 @@ TEST_CASE("source text and its canonical form") {
       {"no blanks are needed", "allow web->api:80,53/udp", "allow web -> api : 80, 53/udp\n"},
       {"a name may end in a dash", "allow web--->-api-",
        "test, line 1, column 14: expected a peer: a service's name, "
-       "'any' or '{label, ...}' after '->', found '-api-': a name that "
+       "'any', '{label, ...}', 'world', 'host' or a CIDR after '->', found '-api-': a name that "
        "does not begin with a letter or digit is written in double "
        "quotes"},
       {"... and goes on up to the arrow", "allow web-->api", "allow web- -> api\n"},
@@ -59,6 +59,14 @@ TEST_CASE("source text and its canonical form") {
        "allow {\"a b\"=\"x, y}\", c=\"\"} -> {d!=\"say \\\"hi\\\" \\\\\"}\n"},
       {"quotes that are not needed", "allow {\"a\"=\"b\"} -> any", "allow {a=b} -> any\n"},
       {"values in any language", "allow {team=\"zażółć 東京\"} -> any", "allow {team=\"zażółć 東京\"} -> any\n"},
+      {"peers beyond the network", "allow api->world:443;deny host -> {a};allow any->192.0.2.1/24:icmp",
+       "allow api -> world : 443\ndeny host -> {a}\nallow any -> 192.0.2.0/24 : icmp\n"},
+      {"IPv6 and colons", "allow ::/0->ops;allow ops->2001:DB8::1/32:22; allow ops -> ::ffff:10.0.0.0/104 : 1",
+       "allow ::/0 -> ops\nallow ops -> 2001:db8::/32 : 22\nallow ops -> ::ffff:10.0.0.0/104 : 1\n"},
+      {"exceptions are sorted and unique",
+       "allow a -> 10.0.0.0/8 except 10.2.0.1/16,10.1.0.0/16 , 10.2.0.0/16 : 80; deny ::/0 except ::/128->a",
+       "allow a -> 10.0.0.0/8 except 10.1.0.0/16, 10.2.0.0/16 : 80\ndeny ::/0 except ::/128 -> a\n"},
+      {"'except' is a name elsewhere", "allow except -> except", "allow except -> except\n"},
       {"a selector without blanks", "allow {a=b,c!=d,!e}->{f}:1", "allow {a=b, c!=d, !e} -> {f} : 1\n"},
   };
   for (auto& row : rows) {
@@ -69,7 +77,7 @@ TEST_CASE("source text and its canonical form") {
 }
 
 TEST_CASE("a text that can not be read says where, what was expected and what was found") {
-  const std::string peer = "a peer: a service's name, 'any' or '{label, ...}' after ";
+  const std::string peer = "a peer: a service's name, 'any', '{label, ...}', 'world', 'host' or a CIDR after ";
   const std::string item = "expected a port, a range of ports or 'icmp', found ";
   struct {
     std::string text, error;
@@ -89,8 +97,8 @@ TEST_CASE("a text that can not be read says where, what was expected and what wa
       {"allow web -> : 80", "line 1, column 14: expected " + peer + "'->', found ':'"},
       {"allow web -> a/b", "line 1, column 14: expected " + peer + "'->', found 'a/b'"},
       {"allow web -> 10.0.0.1", "line 1, column 14: expected " + peer +
-                                    "'->', found the address '10.0.0.1': policy names services; a service that "
-                                    "is called so is written in double quotes"},
+                                    "'->', found the address '10.0.0.1': one address is written 10.0.0.1/32; a "
+                                    "service that is called so is written in double quotes"},
       {"allow web -> 10.0.0.0/33", "line 1, column 14: expected " + peer + "'->', found '10.0.0.0/33'"},
       {"allow web -> _x", "line 1, column 14: expected " + peer +
                               "'->', found '_x': a name that does not begin with a letter or digit is "
@@ -164,28 +172,38 @@ TEST_CASE("a text that can not be read says where, what was expected and what wa
   }
 }
 
-TEST_CASE("peers beyond the network are understood and refused") {
-  const std::string rest =
-      " is not enforced yet: policy decides between the containers of one network only; take this "
-      "statement out";
+TEST_CASE("peers beyond the network that can not be meant") {
   struct {
-    const char *text, *where;
+    const char *text, *error;
   } rows[] = {
-      {"allow api -> world : 443", "line 1, column 14: peer 'world'"},
-      {"allow world -> web", "line 1, column 7: peer 'world'"},
-      {"allow web -> host : 53/udp", "line 1, column 14: peer 'host'"},
-      {"allow ops -> 192.0.2.0/24 : 22", "line 1, column 14: peer '192.0.2.0/24'"},
-      {"deny 192.0.2.1/24 -> ops", "line 1, column 6: peer '192.0.2.1/24'"},
-      {"allow ops -> 2001:db8::/32 : 22", "line 1, column 14: peer '2001:db8::/32'"},
-      {"allow ::/0->ops", "line 1, column 7: peer '::/0'"},
-      {"allow a -> b\nallow world -> host", "line 2, column 7: peer 'world'"},
+      {"allow world -> host",
+       "line 1, column 16: 'world' -> 'host' has no endpoint of the network: one of the two must be a service's name, 'any' "
+       "or '{label, ...}'"},
+      {"allow a -> b\ndeny 10.0.0.0/8 except 10.1.0.0/16->::/0 : 80",
+       "line 2, column 37: '10.0.0.0/8 except 10.1.0.0/16' -> '::/0' has no endpoint of the network: one of the two must be a "
+       "service's name, 'any' or '{label, ...}'"},
+      {"allow host -> host",
+       "line 1, column 15: 'host' -> 'host' has no endpoint of the network: one of the two must be a service's name, 'any' "
+       "or '{label, ...}'"},
+      {"allow a -> 10.0.0.0/8 except",
+       "line 1, column 29: expected a CIDR such as 192.0.2.0/24 or 2001:db8::/32 after 'except', found the end of the text"},
+      {"allow a -> 10.0.0.0/8 except 10.0.0.1",
+       "line 1, column 30: expected a CIDR such as 192.0.2.0/24 or 2001:db8::/32 after 'except', found '10.0.0.1'"},
+      {"allow a -> 10.0.0.0/8 except 10.0.0.1/32, 80",
+       "line 1, column 43: expected a CIDR such as 192.0.2.0/24 or 2001:db8::/32 after ',', found '80'"},
+      {"allow a -> 10.0.0.0/8 except 11.0.0.0/16", "line 1, column 30: exception 11.0.0.0/16 is not inside 10.0.0.0/8"},
+      {"allow a -> 10.0.0.0/8 except 10.0.0.0/7", "line 1, column 30: exception 10.0.0.0/7 is not inside 10.0.0.0/8"},
+      {"allow a -> 0.0.0.0/0 except ::/0", "line 1, column 29: exception ::/0 is not inside 0.0.0.0/0"},
+      {"allow a -> ::/0 except 10.0.0.0/8", "line 1, column 24: exception 10.0.0.0/8 is not inside ::/0"},
+      {"allow a -> world except 10.0.0.0/8",
+       "line 1, column 18: expected ':' or the end of the statement after the second peer, found 'except'"},
+      {"allow a -> 10.0.0.0/8 10.0.0.0/8",
+       "line 1, column 23: expected ':' or the end of the statement after the second peer, found '10.0.0.0/8'"},
   };
   for (auto& row : rows) {
     CAPTURE(row.text);
-    CHECK(canonical(row.text) == "test, " + (row.where + rest));
+    CHECK(canonical(row.text) == std::string("test, ") + row.error);
   }
-  CHECK(canonical("allow world -> web; allow a b") ==
-        "test, line 1, column 29: expected '->' after the first peer, found 'b'");
 }
 
 TEST_CASE("no source is without bounds") {
@@ -201,6 +219,10 @@ TEST_CASE("no source is without bounds") {
   CHECK(parse("allow {a" + repeated(",a", kMaxTerms - 1) + "} -> b", "test"));
   CHECK(canonical("allow {a" + repeated(",a", kMaxTerms) + "} -> b") ==
         "test, line 1, column 40: one selector holds at most 16 labels");
+  const std::string cidr = "allow a -> 10.0.0.0/8 except 10.0.0.0/32";
+  CHECK(parse(cidr + repeated(",10.0.0.0/32", kMaxExcept - 1), "test"));
+  CHECK(canonical(cidr + repeated(",10.0.0.0/32", kMaxExcept)) ==
+        "test, line 1, column 1566: one CIDR holds at most 128 exceptions");
 }
 
 TEST_CASE("a statement knows where it was written") {
@@ -218,6 +240,10 @@ TEST_CASE("peers outside the network have a text of their own") {
   CHECK(world.str() == "world");
   CHECK(host.str() == "host");
   CHECK(cidr.str() == "2001:db8::/32");
+  CHECK(!world.is_endpoint());
+  CHECK(!host.is_endpoint());
+  CHECK(!cidr.is_endpoint());
+  CHECK(Peer{}.is_endpoint());
 }
 
 TEST_CASE("merged policies have the statements of all") {

@@ -17,11 +17,14 @@ using Options = std::map<std::string, std::string>;
 
 enum class Mode { enforce, monitor };  // monitor judges and reports, and refuses nothing
 enum class Refusal { reject, drop };   // what a refused packet's sender gets: ICMP error or TCP reset, or silence
+// How a published port (`docker run -p`) is opened: by being published, or only by a statement of policy.
+enum class Publish { implicitly, explicitly };
 
 // A network's settings, out of its driver options (`docker network create -o`).
 struct Settings {
   Mode mode = Mode::enforce;               // microseg.mode
   Refusal refusal = Refusal::reject;       // microseg.deny
+  Publish publish = Publish::implicitly;   // microseg.publish
   std::optional<std::uint32_t> vni;        // microseg.vni, 1..2^24-1; every network that spans hosts has one
   // microseg.encoding: how the manager's microseg numbers classes (policy::kEncodingVersion there). Its AllocateNetwork
   // adds it, so a network that has it spans hosts.

@@ -2,7 +2,7 @@
 // docs/policy.md teaches it. Statements are separated by newlines or ';', '#' starts a comment that ends with the line.
 //
 //   statement = ("allow" | "deny") peer "->" peer [":" item {"," item}]
-//   peer      = NAME | "any" | "{" term {"," term} "}" | "world" | "host" | CIDR
+//   peer      = NAME | "any" | "{" term {"," term} "}" | "world" | "host" | CIDR ["except" CIDR {"," CIDR}]
 //   term      = KEY "=" VALUE | KEY "!=" VALUE | KEY | "!" KEY
 //   item      = PORT | PORT "-" PORT, each with an optional "/tcp" (the default), "/udp" or "/sctp"; or "icmp"
 //
@@ -11,6 +11,7 @@
 //   KEY   = [A-Za-z0-9_./-]+; KEY and VALUE may be any text in "quotes", with \" and \\ for a quote and a backslash.
 //   VALUE = as KEY; "" is the empty value.
 //
+// A statement has an endpoint on one side at least: a NAME, "any" (any endpoint, never the world or the host) or labels.
 // Newlines end a statement wherever they are, also within { }. Text is UTF-8 without control characters.
 #pragma once
 
@@ -49,6 +50,8 @@ struct Peer {
   std::string name;            // kind name
   Selector selector;           // kind selector
   std::optional<Prefix> cidr;  // kind cidr, host bits cleared
+  std::vector<Prefix> except{};  // kind cidr: what of it is not meant; host bits cleared, inside `cidr`, sorted, unique
+  bool is_endpoint() const { return kind == Kind::name || kind == Kind::any || kind == Kind::selector; }
   std::string str() const;
   auto operator<=>(const Peer&) const = default;
 };
@@ -81,11 +84,11 @@ inline constexpr std::size_t kMaxText = 65536;  // bytes
 inline constexpr std::size_t kMaxStatements = 2000;
 inline constexpr std::size_t kMaxItems = 128;  // ports of one statement
 inline constexpr std::size_t kMaxTerms = 16;   // terms of one selector
+inline constexpr std::size_t kMaxExcept = 128;  // exceptions of one CIDR
 
 // Parses one source. `origin` names it in statements and errors ("option microseg.policy"). An empty text is a valid,
 // empty policy. Errors (invalid) name line and column, both from 1, and what was expected:
 //   "option microseg.policy, line 2, column 7: expected '->' after the first peer, found 'web'"
-// Peers world, host and CIDR parse and are refused here as "not enforced yet".
 Result<Policy> parse(std::string_view text, std::string_view origin);
 
 // Canonical text: one statement a line. parse(print(p)) has the statements of p.
