@@ -69,14 +69,18 @@ std::uint32_t number_of(MetaKey key) {
   return 0;
 }
 
-struct CtRow { CtKey key; std::uint32_t number; bool original; };
-constexpr CtRow kCt[] = {{CtKey::state, NFT_CT_STATE, false},
-                         {CtKey::direction, NFT_CT_DIRECTION, false},
-                         {CtKey::mark, NFT_CT_MARK, false},
-                         {CtKey::original_source4, NFT_CT_SRC_IP, true},
-                         {CtKey::original_target4, NFT_CT_DST_IP, true},
-                         {CtKey::original_source6, NFT_CT_SRC_IP6, true},
-                         {CtKey::original_target6, NFT_CT_DST_IP6, true}};
+constexpr int kNoDirection = -1;
+struct CtRow { CtKey key; std::uint32_t number; int direction; };
+constexpr CtRow kCt[] = {{CtKey::state, NFT_CT_STATE, kNoDirection},
+                         {CtKey::direction, NFT_CT_DIRECTION, kNoDirection},
+                         {CtKey::mark, NFT_CT_MARK, kNoDirection},
+                         {CtKey::status, NFT_CT_STATUS, kNoDirection},
+                         {CtKey::original_source4, NFT_CT_SRC_IP, IP_CT_DIR_ORIGINAL},
+                         {CtKey::original_target4, NFT_CT_DST_IP, IP_CT_DIR_ORIGINAL},
+                         {CtKey::original_source6, NFT_CT_SRC_IP6, IP_CT_DIR_ORIGINAL},
+                         {CtKey::original_target6, NFT_CT_DST_IP6, IP_CT_DIR_ORIGINAL},
+                         {CtKey::reply_source4, NFT_CT_SRC_IP, IP_CT_DIR_REPLY},
+                         {CtKey::reply_source6, NFT_CT_SRC_IP6, IP_CT_DIR_REPLY}};
 
 struct VerdictRow { Verdict::Kind kind; int number; };
 constexpr VerdictRow kVerdicts[] = {{Verdict::Kind::accept, NF_ACCEPT},
@@ -102,7 +106,7 @@ std::optional<Expr> decode_known(const std::string& name, const Reader& r) {
     }
     for (auto& row : kCt)
       if (row.number == number &&
-          (!row.original || nftnl_expr_get_u8(r.e, NFTNL_EXPR_CT_DIR) == IP_CT_DIR_ORIGINAL))
+          (row.direction == kNoDirection || nftnl_expr_get_u8(r.e, NFTNL_EXPR_CT_DIR) == row.direction))
         return Ct{row.key, r.reg(NFTNL_EXPR_CT_DREG)};
   } else if (name == "payload" && r.has(NFTNL_EXPR_PAYLOAD_DREG)) {
     const auto base = r.u32(NFTNL_EXPR_PAYLOAD_BASE);
@@ -131,8 +135,9 @@ std::optional<Expr> decode_known(const std::string& name, const Reader& r) {
         r.u32(NFTNL_EXPR_BYTEORDER_SIZE) == 4)
       return ToNetworkOrder{r.reg(NFTNL_EXPR_BYTEORDER_SREG), r.reg(NFTNL_EXPR_BYTEORDER_DREG)};
   } else if (name == "lookup") {
-    if (r.has(NFTNL_EXPR_LOOKUP_FLAGS) && r.u32(NFTNL_EXPR_LOOKUP_FLAGS)) return std::nullopt;
-    Lookup out{r.text(NFTNL_EXPR_LOOKUP_SET), r.reg(NFTNL_EXPR_LOOKUP_SREG), std::nullopt};
+    const auto flags = r.has(NFTNL_EXPR_LOOKUP_FLAGS) ? r.u32(NFTNL_EXPR_LOOKUP_FLAGS) : 0;
+    if (flags & ~std::uint32_t{NFT_LOOKUP_F_INV}) return std::nullopt;
+    Lookup out{r.text(NFTNL_EXPR_LOOKUP_SET), r.reg(NFTNL_EXPR_LOOKUP_SREG), std::nullopt, flags != 0};
     if (r.has(NFTNL_EXPR_LOOKUP_DREG)) out.to = r.reg(NFTNL_EXPR_LOOKUP_DREG);
     return out;
   } else if (name == "objref" && r.has(NFTNL_EXPR_OBJREF_IMM_NAME)) {
@@ -172,7 +177,7 @@ nftnl_expr* encode(const Expr& expr) {
             for (auto& row : kCt)
               if (row.key == e.key) {
                 b.u32(NFTNL_EXPR_CT_KEY, row.number);
-                if (row.original) b.u8(NFTNL_EXPR_CT_DIR, IP_CT_DIR_ORIGINAL);
+                if (row.direction != kNoDirection) b.u8(NFTNL_EXPR_CT_DIR, static_cast<std::uint8_t>(row.direction));
               }
             return b.reg(NFTNL_EXPR_CT_DREG, e.to).done();
           },
@@ -229,6 +234,7 @@ nftnl_expr* encode(const Expr& expr) {
             Builder b("lookup");
             b.text(NFTNL_EXPR_LOOKUP_SET, e.set).reg(NFTNL_EXPR_LOOKUP_SREG, e.from);
             if (e.to) b.reg(NFTNL_EXPR_LOOKUP_DREG, *e.to);
+            if (e.inverted) b.u32(NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
             return b.done();
           },
           [](const Count& e) {

@@ -50,7 +50,8 @@ std::string reg(unsigned n) { return "r" + std::to_string(n); }
 
 constexpr const char* kMetaNames[] = {"mark", "iifname", "oifname", "l4proto", "nfproto", "priority"};
 constexpr const char* kCtNames[] = {"state",           "direction",       "mark",           "original ip saddr",
-                                    "original ip daddr", "original ip6 saddr", "original ip6 daddr"};
+                                    "original ip daddr", "original ip6 saddr", "original ip6 daddr", "status",
+                                    "reply ip saddr", "reply ip6 saddr"};
 
 std::string text(const Expr& expr) {
   return std::visit(
@@ -73,7 +74,7 @@ std::string text(const Expr& expr) {
           [](const ToNetworkOrder& e) { return reg(e.to) + " = hton " + reg(e.from); },
           [](const Load& e) { return reg(e.to) + " = " + hex(e.value); },
           [](const Lookup& e) {
-            return (e.to ? reg(*e.to) + " = " : std::string()) + reg(e.from) + " in @" + e.set;
+            return (e.to ? reg(*e.to) + " = " : std::string()) + reg(e.from) + (e.inverted ? " not in @" : " in @") + e.set;
           },
           [](const Count& e) { return "counter " + e.counter; },
           [](const Verdict& e) -> std::string {

@@ -2,6 +2,7 @@
 #include "support/netns_main.h"
 
 #include "contract/kernel_testing.h"
+#include "microseg/render/gateway.h"
 
 using namespace microseg;
 using namespace microseg::test;
@@ -50,6 +51,45 @@ using RealTable = WithTable<Real>;
 Rule drop() { return {kstate::Verdict{kstate::Verdict::Kind::drop, {}}}; }
 Rule jump(const std::string& to) { return {kstate::Verdict{kstate::Verdict::Kind::jump, to}}; }
 
+// A table that holds what a host with two containers would.
+Table gateway_table() {
+  const auto policy = policy::parse("allow a -> world : 443, icmp; deny a -> 10.0.0.0/8 : 1-65535; allow a -> host : 53/udp;"
+                                    "allow 2001:db8::/32 except 2001:db8::1/128 -> any; allow host -> any;"
+                                    "allow 198.51.100.0/24 -> any : 80", "test").value();
+  render::Gateway gateway;
+  gateway.holding = true;
+  gateway.pools = {prefix("172.18.0.0/16"), prefix("fd18::/64")};
+  gateway.foreign = {ip("172.18.0.1"), ip("fd18::1")};
+  gateway.resolvers = {ip("192.0.2.53"), ip("2001:db8:1::53")};
+  for (std::string name : {"a", "b"}) {
+    const policy::Identity who{name, {}};
+    const policy::Member member[] = {{&policy, &who}};
+    render::GatewayMember container;
+    container.v4 = ip(name == "a" ? "172.18.0.3" : "172.18.0.4");
+    container.v6 = ip(name == "a" ? "fd18::3" : "fd18::4");
+    container.north = policy::north(member).value();
+    container.published = {{kTcp, 80}, {kUdp, 53}};
+    container.proxied = {{kTcp, 5000}};
+    gateway.members.push_back(container);
+  }
+  Table table;
+  render::add_gateway(table, gateway);
+  return table;
+}
+
+std::vector<NftOp> from_nothing(const Table& table) {
+  std::vector<NftOp> ops{DelTable{}, AddTable{}};
+  for (auto& counter : table.counters) ops.push_back(AddCounter{counter});
+  for (auto& [name, set] : table.sets) {
+    ops.push_back(AddSet{name, set.type});
+    ops.push_back(AddElements{name, set.type, {set.elements->begin(), set.elements->end()}});
+  }
+  for (auto& [name, chain] : table.chains) ops.push_back(AddChain{name, chain.hook});
+  for (auto& [name, chain] : table.chains)
+    for (auto& rule : chain.rules) ops.push_back(AddRule{name, rule});
+  return ops;
+}
+
 }  // namespace
 
 TYPE_TO_STRING(FakeTable);
@@ -86,6 +126,54 @@ TEST_CASE_TEMPLATE("every rule that is ever rendered reads back as it was writte
         must(k.kernel.delete_segment(kName));
         must(k.kernel.create_segment(kName));
       }
+}
+
+TEST_CASE_TEMPLATE("the gateway's part reads back as it was written", K, FakeTable, RealTable) {
+  K k;
+  const auto wanted = gateway_table();
+  for (auto& [name, set] : wanted.sets) {
+    CAPTURE(name);
+    CHECK(!set.elements->empty());
+  }
+  k.commit(from_nothing(wanted));
+  const auto have = k.table();
+  for (auto& [name, set] : wanted.sets) {
+    CAPTURE(name);
+    CHECK(have.sets.at(name) == set);
+  }
+  for (auto& [name, chain] : wanted.chains) {
+    CAPTURE(name);
+    REQUIRE(have.chains.at(name).rules.size() == chain.rules.size());
+    for (std::size_t i = 0; i < chain.rules.size(); ++i)
+      CHECK(to_text(have.chains.at(name).rules[i]) == to_text(chain.rules[i]));
+  }
+  CHECK(have == wanted);
+}
+
+TEST_CASE_TEMPLATE("ranges of addresses", K, FakeTable, RealTable) {
+  K k;
+  for (bool six : {false, true}) {
+    const auto a = six ? Field::ipv6 : Field::ipv4;
+    const SetType type{{a, a, Field::protocol, Field::port}, std::nullopt, true};
+    const std::string name = six ? "six" : "four";
+    auto raw = [&](const std::string& s) {
+      const auto address = ip((six ? "2001:db8::" : "192.0.2.") + s);
+      return Bytes(address.bytes().begin(), address.bytes().end());
+    };
+    auto box = [&](const std::string& ours, const std::string& first, const std::string& last, std::uint16_t port) {
+      return Element{raw(ours) + raw(first) + bytes_of_protocol(kTcp) + bytes_of_port(port),
+                     raw(ours) + raw(last) + bytes_of_protocol(kTcp) + bytes_of_port(port), {}};
+    };
+    const std::set<Element> all{box("1", "11", "99", 80), box("1", "100", "200", 80), box("1", "11", "99", 81),
+                                box("2", "11", "99", 80), box("1", "10", "10", 80)};
+    k.commit({AddSet{name, type}, AddElements{name, type, {all.begin(), all.end()}}});
+    CHECK(k.table().sets.at(name) == Set{type, make_elements(all)});
+    CHECK(k.refused({AddElements{name, type, {box("1", "99", "150", 80)}}}) == Errc::exists);
+    CHECK(k.refused({AddElements{name, type, {box("1", "50", "60", 80)}}}) == Errc::exists);
+    k.commit({DelElements{name, type, {box("1", "11", "99", 80)}}, AddElements{name, type, {box("1", "50", "60", 80)}}});
+    CHECK(k.table().sets.at(name).elements->contains(box("1", "50", "60", 80)));
+    CHECK(k.table().sets.at(name).elements->size() == all.size());
+  }
 }
 
 TEST_CASE_TEMPLATE("sets of any size", K, FakeTable, RealTable) {

@@ -89,6 +89,9 @@ class Machine {
       case CtKey::original_target4: return address(track.target, true);
       case CtKey::original_source6: return address(track.source, false);
       case CtKey::original_target6: return address(track.target, false);
+      case CtKey::status: put(e.to, bytes_of_mark(track.status)); break;
+      case CtKey::reply_source4: return address(track.reply_source, true);
+      case CtKey::reply_source6: return address(track.reply_source, false);
     }
     return kGoOn;
   }
@@ -101,7 +104,8 @@ class Machine {
     }
     if (packet_.protocol == kIcmp || packet_.protocol == kIcmpv6)
       return bytes_of_port(packet_.source_port).substr(0, 2) + Bytes(6, '\0');
-    return bytes_of_port(packet_.source_port).substr(0, 2) + bytes_of_port(packet_.target_port).substr(0, 2) + Bytes(4, '\0');
+    const Bytes ports = bytes_of_port(packet_.source_port).substr(0, 2) + bytes_of_port(packet_.target_port).substr(0, 2);
+    return packet_.protocol == kTcp ? ports + Bytes(9, '\0') + byte(packet_.tcp_flags) + Bytes(6, '\0') : ports + Bytes(4, '\0');
   }
 
   bool look_up(const Lookup& e) {
@@ -112,9 +116,9 @@ class Machine {
     for (auto& element : *set.elements) {
       if (!holds(set.type, element, key)) continue;
       if (e.to) put(*e.to, element.data);
-      return kGoOn;
+      return e.inverted ? kEndRule : kGoOn;
     }
-    return kEndRule;
+    return e.inverted ? kGoOn : kEndRule;
   }
 
   static bool holds(const SetType& type, const Element& element, const Bytes& key) {

@@ -21,6 +21,8 @@ struct Track {
   bool reply = false;
   std::uint32_t* mark = nullptr;  // null: the packet belongs to no connection (state is invalid then)
   std::optional<Ip> source, target;  // the original direction's
+  std::uint32_t status = 0;          // IPS_* bits
+  std::optional<Ip> reply_source{};  // whom answers come from
 };
 
 struct Packet {
@@ -31,6 +33,7 @@ struct Packet {
   Track track;
   std::uint32_t mark = 0, priority = 0;  // set by rules
   std::string out = {};                  // the link it will leave by
+  std::uint8_t tcp_flags = 0;
 };
 
 struct Verdict {

@@ -56,7 +56,11 @@ struct Set {
 // Registers are counted in 32-bit units, 0..15 (NFT_REG32_00 + n).
 
 enum class MetaKey { mark, iifname, oifname, l4proto, nfproto, priority };
-enum class CtKey { state, direction, mark, original_source4, original_target4, original_source6, original_target6 };
+enum class CtKey {
+  state, direction, mark, original_source4, original_target4, original_source6, original_target6,
+  status,  // 4 bytes, host order: IPS_* bits
+  reply_source4, reply_source6,
+};
 enum class Base { network, transport };
 
 struct Meta { MetaKey key; unsigned to; auto operator<=>(const Meta&) const = default; };
@@ -70,8 +74,8 @@ struct Mask { unsigned from, to; Bytes mask, flip; auto operator<=>(const Mask&)
 struct Shift { unsigned from, to; int by; auto operator<=>(const Shift&) const = default; };
 struct ToNetworkOrder { unsigned from, to; auto operator<=>(const ToNetworkOrder&) const = default; };  // 32 bits
 struct Load { unsigned to; Bytes value; auto operator<=>(const Load&) const = default; };
-// `to` present: a map's value is loaded; a miss ends the rule.
-struct Lookup { std::string set; unsigned from; std::optional<unsigned> to; auto operator<=>(const Lookup&) const = default; };
+// `to` present: a map's value is loaded. A miss ends the rule; with `inverted`, which maps can not have, a hit does.
+struct Lookup { std::string set; unsigned from; std::optional<unsigned> to; bool inverted = false; auto operator<=>(const Lookup&) const = default; };
 struct Count { std::string counter; auto operator<=>(const Count&) const = default; };  // a named counter
 struct Verdict {
   enum class Kind { accept, drop, jump, go } kind;

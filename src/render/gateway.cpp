@@ -1,0 +1,317 @@
+#include "microseg/render/gateway.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace microseg::render {
+namespace {
+
+using namespace kstate;
+using Fragment = std::vector<Expr>;
+
+Rule rule(std::initializer_list<Fragment> fragments) {
+  Rule out;
+  for (auto& fragment : fragments) out.insert(out.end(), fragment.begin(), fragment.end());
+  return out;
+}
+
+// Before Docker's filter rules, after its address translation of what comes in (-100): addresses are the containers' own.
+constexpr std::int32_t kPriority = -10;
+constexpr unsigned kScratch = 12;  // a look-up's key takes up to 10 registers
+
+struct Family {
+  std::uint8_t nfproto;             // NFPROTO_IPV4, NFPROTO_IPV6
+  unsigned source, target, length;  // of the addresses in the header, bytes
+  std::uint8_t icmp;
+  const char* prohibited;  // type and code of our refusals
+  CtKey original_source, reply_source;
+  Field address;
+  const char* suffix;
+  unsigned words() const { return length / 4; }
+  std::string set(const char* name) const { return std::string(name) + suffix; }
+};
+constexpr Family kV4{2, 12, 16, 4, kIcmp, "\x03\x0d", CtKey::original_source4, CtKey::reply_source4, Field::ipv4, "4"};
+constexpr Family kV6{10, 8, 24, 16, kIcmpv6, "\x01\x01", CtKey::original_source6, CtKey::reply_source6, Field::ipv6, "6"};
+constexpr const Family* kFamilies[] = {&kV4, &kV6};
+
+// `ct state` (include/net/netfilter/nf_conntrack.h, NF_CT_STATE_BIT); IPS_DST_NAT of `ct status`.
+constexpr std::uint32_t kInvalid = 1, kRelated = 4, kNew = 8, kDnat = 0x20;
+enum class Direction : std::uint8_t { original, reply };
+constexpr unsigned kTcpFlags = 13;
+constexpr char kRst = 4;
+// Neighbour solicitation and advertisement: untracked, and without them nobody finds the gateway.
+constexpr std::uint8_t kNeighbour[] = {135, 136};
+
+Bytes byte(std::uint8_t value) { return Bytes(1, static_cast<char>(value)); }
+
+Fragment is(const Family& f) { return {Meta{MetaKey::nfproto, kScratch}, Cmp{kScratch, true, byte(f.nfproto)}}; }
+Fragment protocol_is(std::uint8_t protocol) {
+  return {Meta{MetaKey::l4proto, kScratch}, Cmp{kScratch, true, byte(protocol)}};
+}
+Fragment direction_is(Direction d) {
+  return {Ct{CtKey::direction, kScratch}, Cmp{kScratch, true, byte(static_cast<std::uint8_t>(d))}};
+}
+Fragment state_is(std::uint32_t state) {
+  return {Ct{CtKey::state, kScratch}, Cmp{kScratch, true, bytes_of_mark(state)}};
+}
+Fragment translated() {
+  return {Ct{CtKey::status, kScratch}, Mask{kScratch, kScratch, bytes_of_mark(kDnat), bytes_of_mark(0)},
+          Cmp{kScratch, false, bytes_of_mark(0)}};
+}
+Fragment accept() { return {Verdict{Verdict::Kind::accept, {}}}; }
+Fragment go(const char* chain) { return {Verdict{Verdict::Kind::go, chain}}; }
+Fragment dropped(const char* counter) { return {Count{counter}, Verdict{Verdict::Kind::drop, {}}}; }
+
+// `at`: f.source or f.target.
+Fragment one_of(const Family& f, unsigned at, const char* set) {
+  return {Payload{Base::network, at, f.length, 0}, Lookup{f.set(set), 0, std::nullopt}};
+}
+
+// The port of the side that was connected to.
+Payload opened_port(Direction d, unsigned to) {
+  return Payload{Base::transport, d == Direction::original ? 2U : 0U, 2, to};
+}
+
+// (address . protocol . port) is in `set`; the address is at `ours`.
+Fragment service(const Family& f, Direction d, unsigned ours, const char* set) {
+  const auto w = f.words();
+  return {Payload{Base::network, ours, f.length, 0}, Meta{MetaKey::l4proto, w}, opened_port(d, w + 1),
+          Lookup{f.set(set), 0, std::nullopt}};
+}
+
+// (address . the other address . protocol . port) is in `set`.
+Fragment pair(const Family& f, Direction d, unsigned ours, const char* set) {
+  const auto w = f.words();
+  const auto remote = ours == f.source ? f.target : f.source;
+  return {Payload{Base::network, ours, f.length, 0}, Payload{Base::network, remote, f.length, w},
+          Meta{MetaKey::l4proto, 2 * w}, opened_port(d, 2 * w + 1), Lookup{f.set(set), 0, std::nullopt}};
+}
+
+Rule held(const Family& f, unsigned at) {
+  return rule({is(f),
+               {Payload{Base::network, at, f.length, 0}, Meta{MetaKey::l4proto, f.words()},
+                Lookup{f.set(kHeld), 0, std::nullopt}, Payload{Base::network, at, f.length, kScratch},
+                Lookup{f.set(kKnown), kScratch, std::nullopt, true}},
+               dropped("held")});
+}
+
+void accept_neighbours(Chain& chain) {
+  for (auto type : kNeighbour)
+    chain.rules.push_back(rule({is(kV6), protocol_is(kIcmpv6),
+                                {Payload{Base::transport, 0, 1, kScratch}, Cmp{kScratch, true, byte(type)}}, accept()}));
+}
+
+// An ICMP error of ours passes when it is about a connection of the sender's own: with another's it could end that, or
+// carry what policy keeps in. Two registers are compared by looking up the pair.
+void accept_own_errors(Chain& chain) {
+  for (auto* f : kFamilies)
+    for (auto end : {f->original_source, f->reply_source})
+      chain.rules.push_back(rule({is(*f), protocol_is(f->icmp), state_is(kRelated),
+                                  {Payload{Base::network, f->source, f->length, 0}, Ct{end, f->words()},
+                                   Lookup{f->set(kEnds), 0, std::nullopt}},
+                                  accept()}));
+}
+
+// Errors to ours: conntrack has held the receiver against the connection that they are about.
+void accept_errors(Chain& chain) {
+  for (auto* f : kFamilies) chain.rules.push_back(rule({is(*f), protocol_is(f->icmp), state_is(kRelated), accept()}));
+}
+
+void refuse(Chain& chain, const char* counter) {
+  chain.rules.push_back(rule({{Count{counter}}}));
+  chain.rules.push_back(rule({state_is(kNew), protocol_is(kTcp), {Reject{Reject::Kind::tcp_reset}}}));
+  chain.rules.push_back(rule({state_is(kNew), {Reject{Reject::Kind::admin_prohibited}}}));
+  chain.rules.push_back(rule({{Verdict{Verdict::Kind::drop, {}}}}));
+}
+
+Chain from_ours() {
+  Chain chain;
+  for (auto* f : kFamilies) chain.rules.push_back(rule({is(*f), one_of(*f, f->target, kOurs), dropped("detour")}));
+  accept_own_errors(chain);
+  chain.rules.push_back(rule({state_is(kInvalid), dropped("egress")}));
+  for (auto* f : kFamilies) {
+    auto allow = [&](Direction d, const Fragment& what) {
+      chain.rules.push_back(rule({is(*f), direction_is(d), what, accept()}));
+    };
+    allow(Direction::original, pair(*f, Direction::original, f->source, kOut));
+    allow(Direction::original, pair(*f, Direction::original, f->source, kResolve));
+    allow(Direction::reply, rule({translated(), service(*f, Direction::reply, f->source, kPublished)}));
+    allow(Direction::reply, pair(*f, Direction::reply, f->source, kIn));
+  }
+  refuse(chain, "egress");
+  return chain;
+}
+
+Chain to_ours() {
+  Chain chain;
+  accept_errors(chain);
+  for (auto* f : kFamilies) {
+    auto allow = [&](Direction d, const Fragment& what) {
+      chain.rules.push_back(rule({is(*f), direction_is(d), what, accept()}));
+    };
+    allow(Direction::reply, pair(*f, Direction::reply, f->target, kOut));
+    allow(Direction::reply, pair(*f, Direction::reply, f->target, kResolve));
+    allow(Direction::original, rule({translated(), service(*f, Direction::original, f->target, kPublished)}));
+    allow(Direction::original, pair(*f, Direction::original, f->target, kIn));
+  }
+  chain.rules.push_back(rule({dropped("ingress")}));
+  return chain;
+}
+
+Chain to_host() {
+  Chain chain;
+  accept_own_errors(chain);
+  chain.rules.push_back(rule({state_is(kInvalid), dropped("to_host")}));
+  for (auto* f : kFamilies) {
+    auto allow = [&](Direction d, const Fragment& what) {
+      chain.rules.push_back(rule({is(*f), direction_is(d), what, accept()}));
+    };
+    for (auto* set : {kToHost, kProxied})
+      allow(Direction::original, service(*f, Direction::original, f->source, set));
+    allow(Direction::original, pair(*f, Direction::original, f->source, kResolve));
+    for (auto* set : {kFromHost, kPublished})
+      allow(Direction::reply, service(*f, Direction::reply, f->source, set));
+  }
+  refuse(chain, "to_host");
+  return chain;
+}
+
+Chain from_host() {
+  Chain chain;
+  accept_errors(chain);
+  // Our own refusals. What they answer was never confirmed, so to conntrack the ICMP ones belong to nothing.
+  for (auto* f : kFamilies)
+    chain.rules.push_back(rule({is(*f), protocol_is(f->icmp),
+                                {Payload{Base::transport, 0, 2, kScratch}, Cmp{kScratch, true, Bytes(f->prohibited, 2)}},
+                                accept()}));
+  chain.rules.push_back(rule({protocol_is(kTcp), state_is(kRelated),
+                              {Payload{Base::transport, kTcpFlags, 1, kScratch},
+                               Mask{kScratch, kScratch, Bytes(1, kRst), Bytes(1, '\0')},
+                               Cmp{kScratch, false, Bytes(1, '\0')}},
+                              accept()}));
+  for (auto* f : kFamilies) {
+    auto allow = [&](Direction d, const Fragment& what) {
+      chain.rules.push_back(rule({is(*f), direction_is(d), what, accept()}));
+    };
+    // Published ports without translation too: docker-proxy connects to the container itself.
+    for (auto* set : {kFromHost, kPublished})
+      allow(Direction::original, service(*f, Direction::original, f->target, set));
+    for (auto* set : {kToHost, kProxied})
+      allow(Direction::reply, service(*f, Direction::reply, f->target, set));
+    allow(Direction::reply, pair(*f, Direction::reply, f->target, kResolve));
+  }
+  chain.rules.push_back(rule({dropped("from_host")}));
+  return chain;
+}
+
+void add_chains(Table& table) {
+  Chain forward{Hook{Hook::Place::forward, kPriority, false}, {}};
+  Chain input{Hook{Hook::Place::input, kPriority, false}, {}};
+  Chain output{Hook{Hook::Place::output, kPriority, false}, {}};
+  accept_neighbours(input);
+  accept_neighbours(output);
+  for (auto* f : kFamilies) {
+    for (auto at : {f->source, f->target}) forward.rules.push_back(held(*f, at));
+    forward.rules.push_back(rule({is(*f), one_of(*f, f->source, kOurs), go("from_ours")}));
+    forward.rules.push_back(rule({is(*f), one_of(*f, f->target, kOurs), go("to_ours")}));
+    input.rules.push_back(held(*f, f->source));
+    input.rules.push_back(rule({is(*f), one_of(*f, f->source, kOurs), go("to_host")}));
+    output.rules.push_back(held(*f, f->target));
+    output.rules.push_back(rule({is(*f), one_of(*f, f->target, kOurs), go("from_host")}));
+  }
+  table.chains["gateway_forward"] = std::move(forward);
+  table.chains["gateway_input"] = std::move(input);
+  table.chains["gateway_output"] = std::move(output);
+  table.chains["from_ours"] = from_ours();
+  table.chains["to_ours"] = to_ours();
+  table.chains["to_host"] = to_host();
+  table.chains["from_host"] = from_host();
+}
+
+// ---- elements ----
+
+Bytes raw(const Ip& ip) { return Bytes(ip.bytes().begin(), ip.bytes().end()); }
+Bytes protocol_of(std::uint16_t value) { return bytes_of_protocol(static_cast<std::uint8_t>(value)); }
+
+using Sets = std::map<std::string_view, std::set<Element>>;  // by name without the family
+
+void add_member(Sets& sets, const Ip& address, const GatewayMember& member, const Gateway& gateway) {
+  const Bytes ours = raw(address);
+  sets[kOurs].insert({ours, {}, {}});
+  sets[kKnown].insert({ours, {}, {}});
+  sets[kEnds].insert({ours + ours, {}, {}});
+  auto boxes = [&](const char* set, const std::vector<policy::Beyond>& all) {
+    for (auto& [remote, protocol, port] : all)
+      if (remote.first.is_v4() == address.is_v4())
+        sets[set].insert({ours + raw(remote.first) + protocol_of(protocol.first) + bytes_of_port(port.first),
+                          ours + raw(remote.last) + protocol_of(protocol.last) + bytes_of_port(port.last),
+                          {}});
+  };
+  boxes(kOut, member.north.out);
+  boxes(kIn, member.north.in);
+  auto ranges = [&](const char* set, const std::vector<policy::ToHost>& all) {
+    for (auto& [protocol, port] : all)
+      sets[set].insert({ours + protocol_of(protocol.first) + bytes_of_port(port.first),
+                        ours + protocol_of(protocol.last) + bytes_of_port(port.last),
+                        {}});
+  };
+  ranges(kToHost, member.north.to_host);
+  ranges(kFromHost, member.north.from_host);
+  for (auto& port : member.published)
+    sets[kPublished].insert({ours + bytes_of_protocol(port.protocol) + bytes_of_port(port.number), {}, {}});
+  for (auto& port : member.proxied)
+    sets[kProxied].insert({ours + bytes_of_protocol(port.protocol) + bytes_of_port(port.number), {}, {}});
+  for (auto* resolvers : {&gateway.resolvers, &member.resolvers})
+    for (auto& resolver : *resolvers)
+      for (auto& [remote, protocol, port] : member.north.resolve)
+        if (resolver.is_v4() == address.is_v4() && remote.first <= resolver && resolver <= remote.last)
+          sets[kResolve].insert({ours + raw(resolver) + protocol_of(protocol.first) + bytes_of_port(port.first), {}, {}});
+}
+
+void add_sets(Table& table, const Family& f, const Gateway& gateway) {
+  const bool v4 = f.address == Field::ipv4;
+  Sets sets;
+  for (auto& ip : gateway.foreign)
+    if (ip.is_v4() == v4) sets[kKnown].insert({raw(ip), {}, {}});
+  for (auto& member : gateway.members)
+    if (auto& address = v4 ? member.v4 : member.v6) add_member(sets, *address, member, gateway);
+  for (auto& pool : gateway.pools) {
+    // The kernel refuses ranges that overlap.
+    const bool inside = std::ranges::any_of(gateway.pools, [&](auto& other) {
+      return other.length() < pool.length() && other.contains(pool.ip());
+    });
+    if (!gateway.holding || pool.ip().is_v4() != v4 || inside) continue;
+    const auto range = policy::addresses_of(pool);
+    sets[kHeld].insert({raw(range.first) + bytes_of_protocol(0), raw(range.last) + bytes_of_protocol(255), {}});
+  }
+  const auto a = f.address;
+  using enum Field;
+  const std::pair<const char*, SetType> types[] = {
+      {kOurs, {{a}, std::nullopt, false}},
+      {kKnown, {{a}, std::nullopt, false}},
+      {kHeld, {{a, protocol}, std::nullopt, true}},  // the protocol is there because the kernel's set wants two fields
+      {kEnds, {{a, a}, std::nullopt, false}},
+      {kOut, {{a, a, protocol, port}, std::nullopt, true}},
+      {kIn, {{a, a, protocol, port}, std::nullopt, true}},
+      {kResolve, {{a, a, protocol, port}, std::nullopt, false}},
+      {kToHost, {{a, protocol, port}, std::nullopt, true}},
+      {kFromHost, {{a, protocol, port}, std::nullopt, true}},
+      {kPublished, {{a, protocol, port}, std::nullopt, false}},
+      {kProxied, {{a, protocol, port}, std::nullopt, false}},
+  };
+  for (auto& [name, type] : types) table.sets[f.set(name)] = {type, make_elements(std::move(sets[name]))};
+}
+
+}  // namespace
+
+void add_gateway(Table& table, const Gateway& gateway) {
+  for (auto* f : kFamilies) add_sets(table, *f, gateway);
+  for (auto* counter : kGatewayCounters) table.counters.insert(counter);
+  add_chains(table);
+}
+
+}  // namespace microseg::render
