@@ -101,7 +101,8 @@ class Machine {
     }
     if (packet_.protocol == kIcmp || packet_.protocol == kIcmpv6)
       return bytes_of_port(packet_.source_port).substr(0, 2) + Bytes(6, '\0');
-    return bytes_of_port(packet_.source_port).substr(0, 2) + bytes_of_port(packet_.target_port).substr(0, 2) + Bytes(4, '\0');
+    return bytes_of_port(packet_.source_port).substr(0, 2) + bytes_of_port(packet_.target_port).substr(0, 2) + Bytes(4, '\0') +
+           packet_.payload;
   }
 
   bool look_up(const Lookup& e) {

@@ -101,10 +101,21 @@ struct Chain {
   bool operator==(const Chain&) const = default;
 };
 
+// Who may change a table. One with an owner is closed to everybody else's requests, `nft flush ruleset` among them, and
+// outlives its owner (flags owner, persist).
+enum class Owner {
+  none,   // anybody may change it
+  gone,   // its owner has died: whoever adds it next, with AddTable, owns it
+  other,  // another process: we can read it, and nothing else
+  us,     // where the kernel knows no owners (before 6.9) a table that we may change shows as this, too
+};
+
 struct Table {
   std::map<std::string, Set> sets;
   std::map<std::string, Chain> chains;
   std::set<std::string> counters;
+  Owner owner = Owner::none;
+  bool dormant = false;  // all there, and none of it looked at
   bool operator==(const Table&) const = default;
 };
 
