@@ -57,6 +57,8 @@ std::vector<Capability> probe() {
   test("nf_tables interval sets of concatenations",
        try_nft(ns, {AddSet{"probe", {{Field::number, Field::number, Field::protocol, Field::port}, std::nullopt, true}}}));
   test("nf_tables tables that outlive their owner", try_owned_table(ns), false);
+  test("nf_tables fib, to guard VXLAN between hosts",
+       try_nft(ns, {AddRule{"probe", {ReturnRoute{8}, Cmp{8, true, bytes_of_mark(0)}}}}), false);
   test("nf_tables reject", try_rule(ns, {Reject{Reject::Kind::admin_prohibited}}));
   test("connection tracking with marks", try_rule(ns, {Ct{CtKey::mark, 8}, Cmp{8, true, bytes_of_mark(1)}}));
   auto purge = [&]() -> Status {

@@ -64,8 +64,10 @@ void guard_underlay(Table& table, std::uint16_t port, const std::set<Tunnel>& tu
   table.chains["underlay"] = {Hook{Hook::Place::input, kPriority, false},
                               {rule({from_gateway_bridge(), to(Verdict::Kind::jump, "tunnels")}),
                                rule({udp_to(port), to(Verdict::Kind::go, "vxlan")})}};
+  // A container of this host can borrow a peer's address; its packets come in by another link than the peer's.
+  const Rule borrowed = rule({{ReturnRoute{kScratch}, Cmp{kScratch, true, bytes_of_mark(0)}}, dropped("underlay")});
   table.chains["vxlan"] = {std::nullopt,
-                           {from_peer(kIpv4, 12, 4, kPeers4), from_peer(kIpv6, 8, 16, kPeers6), dropped("underlay")}};
+                           {borrowed, from_peer(kIpv4, 12, 4, kPeers4), from_peer(kIpv6, 8, 16, kPeers6), dropped("underlay")}};
 }
 
 // What containers send through this host, to others or to itself.
@@ -76,7 +78,6 @@ void guard_injection(Table& table, std::uint16_t port) {
                                rule({from_gateway_bridge(), to(Verdict::Kind::jump, "tunnels")})}};
   Chain tunnels;
   for (auto protocol : kTunnelProtocols) tunnels.rules.push_back(rule({protocol_is(protocol), dropped("injected")}));
-  // A container that borrows a peer's address is no peer.
   tunnels.rules.push_back(rule({udp_to(port), dropped("injected")}));
   for (auto other : kTunnelPorts) tunnels.rules.push_back(rule({udp_to(other), dropped("injected")}));
   table.chains["tunnels"] = std::move(tunnels);

@@ -149,6 +149,10 @@ class Machine {
               put(e.to, all.substr(e.offset, e.length));
               return kGoOn;
             },
+            [&](const ReturnRoute& e) {
+              put(e.to, bytes_of_mark(packet_.returns ? 1 : 0));
+              return kGoOn;
+            },
             [&](const Cmp& e) { return (get(e.reg, e.value.size()) == e.value) == e.equal; },
             [&](const Mask& e) {
               Bytes out = get(e.from, e.mask.size());

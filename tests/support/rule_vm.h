@@ -31,6 +31,7 @@ struct Packet {
   Track track;
   std::uint32_t mark = 0, priority = 0;  // set by rules
   std::string out = {};                  // the link it will leave by
+  bool returns = true;                   // the route to its source leaves by `link`
   kstate::Bytes payload = {};            // after the UDP header
 };
 

@@ -94,6 +94,11 @@ TEST_CASE("what comes to the host") {
     CAPTURE(row.title);
     CHECK(outcome(table, Place::input, row.packet) == std::string(row.outcome));
   }
+  auto borrowed = udp("192.0.2.2", kPort, vxlan(4097), "docker0");
+  borrowed.returns = false;
+  CHECK(outcome(table, Place::input, borrowed) == "drop underlay");
+  borrowed.target_port = 53;
+  CHECK(outcome(table, Place::input, borrowed) == "pass");
 }
 
 TEST_CASE("what is forwarded") {

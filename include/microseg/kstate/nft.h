@@ -64,6 +64,8 @@ struct SetMeta { MetaKey key; unsigned from; auto operator<=>(const SetMeta&) co
 struct Ct { CtKey key; unsigned to; auto operator<=>(const Ct&) const = default; };
 struct SetCtMark { unsigned from; auto operator<=>(const SetCtMark&) const = default; };
 struct Payload { Base base; unsigned offset, length, to; auto operator<=>(const Payload&) const = default; };
+// 32 bits, 0 unless the route to the packet's source leaves by the link that the packet came in by.
+struct ReturnRoute { unsigned to; auto operator<=>(const ReturnRoute&) const = default; };
 struct Cmp { unsigned reg; bool equal; Bytes value; auto operator<=>(const Cmp&) const = default; };
 struct Mask { unsigned from, to; Bytes mask, flip; auto operator<=>(const Mask&) const = default; };
 // 32 bits, in the host's order: left for by > 0, right for by < 0.
@@ -84,8 +86,8 @@ struct Reject {
 };
 struct Foreign { std::string name; auto operator<=>(const Foreign&) const = default; };  // not one of ours
 
-using Expr = std::variant<Meta, SetMeta, Ct, SetCtMark, Payload, Cmp, Mask, Shift, ToNetworkOrder, Load, Lookup, Count, Verdict,
-                          Reject, Foreign>;
+using Expr = std::variant<Meta, SetMeta, Ct, SetCtMark, Payload, ReturnRoute, Cmp, Mask, Shift, ToNetworkOrder, Load, Lookup,
+                          Count, Verdict, Reject, Foreign>;
 using Rule = std::vector<Expr>;
 
 struct Hook {

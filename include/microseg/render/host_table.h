@@ -6,7 +6,8 @@
 //
 // VXLAN has no authentication, and the class of a packet's sender is a field in its header: whoever gets a packet to a
 // VXLAN device is whoever he says he is. Containers are masqueraded as the host they are on, which is a known peer
-// elsewhere, so what they send must not leave.
+// elsewhere, so what they send must not leave. A peer's packets must come in by the link that leads back to it: a
+// container, of any bridge, could borrow its address.
 #pragma once
 
 #include <compare>
