@@ -60,6 +60,11 @@ class UnixEngineApi : public EngineApi {
                      [&](const model::Container& c) { return c.id == id; });
   }
 
+  Result<std::optional<Ip>> node_address(Deadline deadline) override {
+    MS_TRY(const std::string body, get("/info", deadline));
+    return wire::parse_node_address(body).in("this node's address");
+  }
+
   Status follow(const std::function<void()>& on_open, const std::function<void(const Event&)>& on_event,
                 const std::function<bool()>& stop) override {
     // The engine sends its header a moment before it subscribes us. `since` makes it repeat, atomically with the

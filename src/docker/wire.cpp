@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 namespace microseg::docker::wire {
 namespace {
@@ -78,17 +79,34 @@ Status read_attachments(const json& object, NetworkInfo& network) {
   return {};
 }
 
+// {"Name": "<the node's gossip name>", "IP": "<address>"} each. One that cannot be read is passed over: it is let through
+// nowhere, and the network's containers are known all the same.
+Status read_peers(const json& object, NetworkInfo& network) {
+  const json& peers = member(object, "Peers");
+  if (peers.is_null()) return {};
+  if (!peers.is_array()) return wrong("Peers is not a list");
+  std::set<Ip> addresses;
+  for (auto& entry : peers) {
+    if (!entry.is_object()) return wrong("Peers has a value that is not an object");
+    MS_TRY(const std::string text, text_of(entry, "IP"));
+    if (const auto address = Ip::parse(text)) addresses.insert(address.value());
+  }
+  network.peers.assign(addresses.begin(), addresses.end());
+  return {};
+}
+
 Result<NetworkInfo> read_network(const json& object) {
   if (!object.is_object()) return wrong("a network that is not an object");
   MS_TRY(const std::string id_text, text_of(object, "Id"));
   MS_TRY(auto id, NetworkId::parse(id_text).in("unreadable answer of the Docker engine: Id"));
-  NetworkInfo network{std::move(id), {}, {}, {}, {}, {}, {}, {}};
+  NetworkInfo network{std::move(id), {}, {}, {}, {}, {}, {}, {}, {}};
   MS_TRY(network.name, text_of(object, "Name"));
   MS_TRY(network.driver, text_of(object, "Driver"));
   MS_TRY(network.scope, text_of(object, "Scope"));
   MS_TRY(network.labels, texts_of(object, "Labels"));
   MS_TRY(network.options, texts_of(object, "Options"));
   MS_CHECK(read_attachments(object, network));
+  MS_CHECK(read_peers(object, network));
   return network;
 }
 
@@ -161,6 +179,22 @@ Result<std::vector<NetworkInfo>> parse_networks(std::string_view text) {
     out.push_back(std::move(network));
   }
   return out;
+}
+
+Result<std::optional<Ip>> parse_node_address(std::string_view text) {
+  MS_TRY(const json value, parse_json(text));
+  if (!value.is_object()) return wrong("the information is not an object");
+  const json& swarm = member(value, "Swarm");
+  if (swarm.is_null()) return std::optional<Ip>();
+  if (!swarm.is_object()) return wrong("Swarm is not an object");
+  MS_TRY(const std::string address, text_of(swarm, "NodeAddr"));
+  MS_TRY(const std::string state, text_of(swarm, "LocalNodeState"));
+  if (address.empty()) {
+    if (state.empty() || state == "inactive") return std::optional<Ip>();
+    return Error{Errc::unavailable, 0, "this node's Swarm is " + state + ", so the node's address is not known"};
+  }
+  MS_TRY(const auto ip, Ip::parse(address).in("unreadable answer of the Docker engine: Swarm.NodeAddr"));
+  return std::optional<Ip>(ip);
 }
 
 Result<std::vector<model::Container>> parse_containers(std::string_view text) {

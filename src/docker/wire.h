@@ -1,4 +1,4 @@
-// The Engine API's JSON: text -> values. Pure. All errors are `invalid`: the answer is not what an engine sends.
+// The Engine API's JSON: text -> values. Pure. Errors are `invalid` unless said: the answer is not what an engine sends.
 // Fields that we do not read may be anything; maps and lists may be null, as Go prints empty ones.
 #pragma once
 
@@ -15,6 +15,8 @@ namespace microseg::docker::wire {
 Result<NetworkInfo> parse_network(std::string_view text);
 // GET /networks
 Result<std::vector<NetworkInfo>> parse_networks(std::string_view text);
+// GET /info: Swarm.NodeAddr; absent when the node is in no Swarm, unavailable when it is in one without an address.
+Result<std::optional<Ip>> parse_node_address(std::string_view text);
 // GET /containers/json
 Result<std::vector<model::Container>> parse_containers(std::string_view text);
 // One line of GET /events

@@ -10,6 +10,7 @@
 
 #include "microseg/base/overload.h"
 #include "nft.h"
+#include "probe.h"
 #include "rtnl.h"
 
 namespace microseg::kernel {
@@ -52,6 +53,7 @@ Result<std::vector<std::string>> LinuxKernel::segments() {
 }
 
 Status LinuxKernel::create_segment(const std::string& name) {
+  if (name == kHost) return Error{Errc::invalid, 0, "the host's namespace is not ours to make"};
   const std::string path = path_of(name);
   auto mounted = open_netns(path);
   auto it = segments_.find(name);
@@ -66,6 +68,7 @@ Status LinuxKernel::create_segment(const std::string& name) {
 }
 
 Status LinuxKernel::delete_segment(const std::string& name) {
+  if (name == kHost) return Error{Errc::invalid, 0, "the host's namespace is not ours to delete"};
   // A network's last endpoint may have left a moment ago; what is still in there goes with its links.
   if (auto segment = find(name); segment) {
     if (auto links = observe_links(segment.value()->route))
@@ -87,6 +90,7 @@ Result<LinuxKernel::Segment*> LinuxKernel::find(const std::string& name) {
 }
 
 Result<kstate::Segment> LinuxKernel::observe(const std::string& name, const std::vector<std::string>& sysctls) {
+  if (name == kHost) return observe_host();
   MS_CHECK(open_netns(path_of(name)));  // a namespace without its mount is not there for anybody who comes after us
   MS_TRY(auto* segment, find(name));
   kstate::Segment out;
@@ -97,6 +101,7 @@ Result<kstate::Segment> LinuxKernel::observe(const std::string& name, const std:
 }
 
 Status LinuxKernel::apply(const std::string& name, const kstate::Op& op) {
+  if (name == kHost) return apply_at_host(op);
   MS_TRY(auto* segment, find(name));
   return std::visit(
       Overload{
@@ -116,6 +121,10 @@ Status LinuxKernel::apply(const std::string& name, const kstate::Op& op) {
 }
 
 Result<std::map<std::string, std::uint64_t>> LinuxKernel::counters(const std::string& name) {
+  if (name == kHost) {
+    MS_TRY(auto* host, at_host());
+    return read_counters(host->filter);
+  }
   MS_TRY(auto* segment, find(name));
   return read_counters(segment->filter);
 }
@@ -123,10 +132,46 @@ Result<std::map<std::string, std::uint64_t>> LinuxKernel::counters(const std::st
 void LinuxKernel::watch(std::function<void(const std::string&)> changed) {
   monitor_ = std::make_unique<Monitor>(std::move(changed));
   for (auto& [name, segment] : segments_) start_watching(name, segment);
+  if (at_host_) monitor_->add_table(kHost, host_, at_host_->filter.port_id());
 }
 
 void LinuxKernel::start_watching(const std::string& name, Segment& segment) {
   monitor_->add(name, segment.netns, {segment.route.port_id(), segment.filter.port_id()});
+}
+
+Result<LinuxKernel::Host*> LinuxKernel::at_host() {
+  if (at_host_) return &*at_host_;
+  MS_TRY(auto netns, new_netns());
+  const auto owners = try_owned_table(netns);
+  // Kernels before 6.9 refuse the flags with one of these; anything else says nothing about owners.
+  if (!owners && owners.error().code != Errc::unsupported && owners.error().code != Errc::invalid) return owners.error();
+  MS_TRY(auto filter, NetlinkSocket::open(host_, NETLINK_NETFILTER));
+  at_host_.emplace(Host{std::move(filter), static_cast<bool>(owners)});
+  if (monitor_) monitor_->add_table(kHost, host_, at_host_->filter.port_id());
+  return &*at_host_;
+}
+
+Result<kstate::Segment> LinuxKernel::observe_host() {
+  MS_TRY(auto* host, at_host());
+  kstate::Segment out;
+  MS_TRY(out.table, observe_table(host->filter));
+  if (out.table && !host->knows_owners) out.table->owner = kstate::Owner::us;
+  return out;
+}
+
+Status LinuxKernel::apply_at_host(const kstate::Op& op) {
+  if (auto* o = std::get_if<kstate::Nft>(&op)) return change_host_table(o->ops);
+  if (std::holds_alternative<kstate::Quiesce>(op)) return quiesce();
+  return Error{Errc::unsupported, 0, "in the host's namespace only our table is changed"};
+}
+
+Status LinuxKernel::change_host_table(std::vector<kstate::NftOp> ops) {
+  MS_TRY(auto* host, at_host());
+  for (auto& op : ops)
+    if (auto* add = std::get_if<kstate::AddTable>(&op)) add->owned = add->owned && host->knows_owners;
+  auto done = apply_nft(host->filter, ops);
+  if (done || done.error().sys != EPERM) return done;
+  return std::move(done).in("table inet microseg, which a daemon that still runs may own (stop it to hand it over)");
 }
 
 }  // namespace microseg::kernel

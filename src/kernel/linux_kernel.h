@@ -1,10 +1,13 @@
-// Kernel over rtnetlink and nfnetlink: a namespace's descriptor and two sockets per segment.
+// Kernel over rtnetlink and nfnetlink: a namespace's descriptor and two sockets per segment, and one socket that owns
+// our table in the host's namespace.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "microseg/kernel/kernel.h"
 #include "monitor.h"
@@ -30,13 +33,23 @@ class LinuxKernel final : public Kernel {
     Fd netns;
     NetlinkSocket route, filter;
   };
+  // Kept from its first use on: the table is its socket's, and open to everybody once that is closed.
+  struct Host {
+    NetlinkSocket filter;
+    bool knows_owners;  // this kernel does
+  };
   std::string path_of(const std::string& name) const { return directory_ + "/" + name; }
   // Opens the segment's sockets at its first use. The descriptor keeps the namespace alive without its mount.
   Result<Segment*> find(const std::string& name);
   void start_watching(const std::string& name, Segment& segment);
+  Result<Host*> at_host();
+  Result<kstate::Segment> observe_host();
+  Status apply_at_host(const kstate::Op& op);
+  Status change_host_table(std::vector<kstate::NftOp> ops);
 
   std::string directory_;
   Fd host_;
+  std::optional<Host> at_host_;
   std::map<std::string, Segment> segments_;
   std::unique_ptr<Monitor> monitor_;
 };

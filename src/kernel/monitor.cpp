@@ -1,6 +1,7 @@
 #include "monitor.h"
 
 #include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -12,9 +13,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <set>
+#include <string_view>
 
 #include "microseg/base/log.h"
+#include "netlink.h"
 #include "netns.h"
+#include "nft.h"
 
 namespace microseg::kernel {
 namespace {
@@ -32,6 +36,17 @@ Fd open_subscribed(const Fd& netns, int protocol, const std::vector<int>& groups
     out = std::move(fd);
   });
   return out;
+}
+
+// Attribute 1 of every nf_tables event is its table's name, but of the one that ends a transaction.
+bool names_our_table(const nlmsghdr* nlh) {
+  if (nlh->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN)) return false;
+  bool ours = false;
+  for_each_attr(nlh, sizeof(nfgenmsg), [&](const nlattr* a) {
+    if (mnl_attr_get_type(a) == NFTA_TABLE_NAME && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) == 0)
+      ours = ours || std::string_view(mnl_attr_get_str(a)) == kTable;
+  });
+  return ours;
 }
 
 }  // namespace
@@ -71,9 +86,26 @@ void Monitor::add(const std::string& segment, const Fd& netns, std::vector<std::
     log_warn("segment not watched; drift is found by the periodic check", {{"segment", segment}});
     return;
   }
+  follow(segment, std::move(watched));
+}
+
+void Monitor::add_table(const std::string& name, const Fd& netns, std::uint32_t own_port) {
+  Watched watched;
+  watched.filter = open_subscribed(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
+  watched.own_ports = {own_port};
+  watched.only_table = true;
+  if (!watched.filter.is_open()) {
+    log_warn("table not watched; drift is found by the periodic check", {{"segment", name}});
+    return;
+  }
+  follow(name, std::move(watched));
+}
+
+void Monitor::follow(const std::string& name, Watched watched) {
   std::lock_guard lock(mutex_);
-  auto& slot = watched_[segment] = std::move(watched);
+  auto& slot = watched_[name] = std::move(watched);
   for (auto* socket : {&slot.route, &slot.filter}) {
+    if (!socket->is_open()) continue;
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.fd = socket->get();
@@ -100,6 +132,7 @@ bool Monitor::drain(const Watched& watched, const Fd& socket) const {
     if (n <= 0) return foreign;
     int len = static_cast<int>(n);
     for (auto* nlh = reinterpret_cast<nlmsghdr*>(buffer); mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len)) {
+      if (watched.only_table && !names_our_table(nlh)) continue;
       auto& own = watched.own_ports;
       if (std::find(own.begin(), own.end(), nlh->nlmsg_pid) == own.end()) foreign = true;
     }
@@ -118,7 +151,7 @@ void Monitor::run() {
       for (int i = 0; i < n; ++i)
         for (auto& [name, watched] : watched_)
           for (auto* socket : {&watched.route, &watched.filter})
-            if (socket->get() == events[i].data.fd && drain(watched, *socket)) touched.insert(name);
+            if (socket->is_open() && socket->get() == events[i].data.fd && drain(watched, *socket)) touched.insert(name);
     }
     for (auto& name : touched) changed_(name);
   }

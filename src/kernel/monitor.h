@@ -23,14 +23,18 @@ class Monitor {
 
   // Changes made through the sockets with these port ids are ours and not reported.
   void add(const std::string& segment, const Fd& netns, std::vector<std::uint32_t> own_ports);
+  // Only our table there, whatever else of the namespace's rules others change; reported under `name`.
+  void add_table(const std::string& name, const Fd& netns, std::uint32_t own_port);
   void forget(const std::string& segment);
 
  private:
   struct Watched {
     Fd route, filter;
     std::vector<std::uint32_t> own_ports;
+    bool only_table = false;
   };
   void run();
+  void follow(const std::string& name, Watched watched);
   bool drain(const Watched& watched, const Fd& socket) const;
   void wake() const;
 

@@ -16,9 +16,10 @@ inline constexpr const char* kTable = "microseg";
 
 // The table as the kernel holds it; absent when there is none. Rules with instructions that we never write show as
 // kstate::Foreign, so they always differ from what is wanted.
+// Its owner is `us` where it is this very socket.
 Result<std::optional<kstate::Table>> observe_table(NetlinkSocket& socket);
 
-// One transaction: all of it or nothing.
+// One transaction: all of it or nothing. An owned table belongs to this socket, until it is closed.
 Status apply_nft(NetlinkSocket& socket, const std::vector<kstate::NftOp>& ops);
 
 // Packets by named counter.

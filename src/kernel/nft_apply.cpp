@@ -80,9 +80,10 @@ P checked(T* raw) {
   return P(raw);
 }
 
-void put_table(Batch& batch, bool add) {
+void put_table(Batch& batch, bool add, bool owned = false) {
   auto table = checked<TablePtr>(nftnl_table_alloc());
   nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, kTable);
+  if (owned) nftnl_table_set_u32(table.get(), NFTNL_TABLE_FLAGS, NFT_TABLE_F_OWNER | kPersist);
   batch.add(add ? NFT_MSG_NEWTABLE : NFT_MSG_DELTABLE, add ? NLM_F_CREATE : 0, add ? "add table" : "delete table",
             [&](nlmsghdr* nlh) { nftnl_table_nlmsg_build_payload(nlh, table.get()); });
 }
@@ -202,7 +203,7 @@ Status apply_nft(NetlinkSocket& socket, const std::vector<NftOp>& ops) {
   std::uint32_t set_id = 0;
   for (auto& op : ops)
     std::visit(Overload{
-                   [&](const AddTable&) { put_table(batch, true); },
+                   [&](const AddTable& o) { put_table(batch, true, o.owned); },
                    [&](const DelTable&) { put_table(batch, false); },
                    [&](const AddCounter& o) { put_counter(batch, o.name); },
                    [&](const AddSet& o) { put_set(batch, o.name, o.type, ++set_id); },

@@ -63,6 +63,8 @@ constexpr MetaRow kMeta[] = {{MetaKey::mark, NFT_META_MARK},
                              {MetaKey::nfproto, NFT_META_NFPROTO},
                              {MetaKey::priority, NFT_META_PRIORITY}};
 
+constexpr std::uint32_t kReturnRoute = NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT;
+
 std::uint32_t number_of(MetaKey key) {
   for (auto& row : kMeta)
     if (row.key == key) return row.number;
@@ -113,6 +115,9 @@ std::optional<Expr> decode_known(const std::string& name, const Reader& r) {
     if (base == NFT_PAYLOAD_NETWORK_HEADER || base == NFT_PAYLOAD_TRANSPORT_HEADER)
       return Payload{base == NFT_PAYLOAD_NETWORK_HEADER ? Base::network : Base::transport,
                      r.u32(NFTNL_EXPR_PAYLOAD_OFFSET), r.u32(NFTNL_EXPR_PAYLOAD_LEN), r.reg(NFTNL_EXPR_PAYLOAD_DREG)};
+  } else if (name == "fib") {
+    if (r.u32(NFTNL_EXPR_FIB_FLAGS) == kReturnRoute && r.u32(NFTNL_EXPR_FIB_RESULT) == NFT_FIB_RESULT_OIF)
+      return ReturnRoute{r.reg(NFTNL_EXPR_FIB_DREG)};
   } else if (name == "cmp") {
     const auto op = r.u32(NFTNL_EXPR_CMP_OP);
     if (op == NFT_CMP_EQ || op == NFT_CMP_NEQ)
@@ -191,6 +196,13 @@ nftnl_expr* encode(const Expr& expr) {
                 .u32(NFTNL_EXPR_PAYLOAD_OFFSET, e.offset)
                 .u32(NFTNL_EXPR_PAYLOAD_LEN, e.length)
                 .reg(NFTNL_EXPR_PAYLOAD_DREG, e.to)
+                .done();
+          },
+          [](const ReturnRoute& e) {
+            return Builder("fib")
+                .u32(NFTNL_EXPR_FIB_FLAGS, kReturnRoute)
+                .u32(NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_OIF)
+                .reg(NFTNL_EXPR_FIB_DREG, e.to)
                 .done();
           },
           [](const Cmp& e) {

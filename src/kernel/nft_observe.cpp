@@ -59,10 +59,20 @@ Rule rule_of(const nftnl_rule* rule) {
 
 }  // namespace
 
-bool is_our_table(const nlmsghdr* nlh) {
+bool take_table(Table& out, const nlmsghdr* nlh, std::uint32_t port) {
   TablePtr table(nftnl_table_alloc());
-  return nftnl_table_nlmsg_parse(nlh, table.get()) >= 0 && ours(nftnl_table_get_str(table.get(), NFTNL_TABLE_NAME)) &&
-         nftnl_table_get_u32(table.get(), NFTNL_TABLE_FAMILY) == NFPROTO_INET;
+  auto* t = table.get();
+  if (nftnl_table_nlmsg_parse(nlh, t) < 0 || !ours(nftnl_table_get_str(t, NFTNL_TABLE_NAME)) ||
+      nftnl_table_get_u32(t, NFTNL_TABLE_FAMILY) != NFPROTO_INET)
+    return false;
+  const auto flags = nftnl_table_get_u32(t, NFTNL_TABLE_FLAGS);
+  out.dormant = flags & NFT_TABLE_F_DORMANT;
+  const bool owned = flags & NFT_TABLE_F_OWNER, persists = flags & kPersist;
+  if (owned && nftnl_table_get_u32(t, NFTNL_TABLE_OWNER) != port) out.owner = Owner::other;
+  else if (owned && persists) out.owner = Owner::us;
+  else if (persists) out.owner = Owner::gone;
+  else out.owner = Owner::none;
+  return true;
 }
 
 void take_chain(Table& out, const nlmsghdr* nlh) {
@@ -131,11 +141,14 @@ void take_counter(const std::function<void(const std::string&, std::uint64_t)>& 
 
 namespace {
 
-Result<bool> table_exists(NetlinkSocket& socket) {
+Result<std::optional<Table>> find_table(NetlinkSocket& socket) {
   Request request(NFT_MSG_GETTABLE, false);
-  bool found = false;
+  std::optional<Table> found;
   MS_CHECK(dump(
-      socket, request, [&] { found = false; }, [&](const nlmsghdr* nlh) { found = found || is_our_table(nlh); },
+      socket, request, [&] { found.reset(); },
+      [&](const nlmsghdr* nlh) {
+        if (Table table; take_table(table, nlh, socket.port_id())) found = std::move(table);
+      },
       "list nft tables"));
   return found;
 }
@@ -184,9 +197,9 @@ Status each_counter(NetlinkSocket& socket, const std::function<void()>& restart,
 }  // namespace
 
 Result<std::optional<Table>> observe_table(NetlinkSocket& socket) {
-  MS_TRY(bool present, table_exists(socket));
-  if (!present) return std::optional<Table>();
-  Table out;
+  MS_TRY(auto found, find_table(socket));
+  if (!found) return found;
+  Table& out = *found;
   MS_CHECK(observe_chains(socket, out));
   MS_CHECK(observe_rules(socket, out));
   MS_CHECK(observe_sets(socket, out));
@@ -194,7 +207,7 @@ Result<std::optional<Table>> observe_table(NetlinkSocket& socket) {
   MS_CHECK(each_counter(
       socket, [&] { out.counters.clear(); },
       [&](const std::string& name, std::uint64_t) { out.counters.insert(name); }));
-  return std::optional<Table>(std::move(out));
+  return found;
 }
 
 Result<std::map<std::string, std::uint64_t>> read_counters(NetlinkSocket& socket) {

@@ -10,6 +10,9 @@
 
 namespace microseg::kernel {
 
+// Table flag: it outlives its owner (Linux 6.9, NFT_TABLE_F_PERSIST; Debian 12's headers lack it).
+inline constexpr std::uint32_t kPersist = 0x4;
+
 std::uint32_t nft_type_of(const std::vector<kstate::Field>& fields);
 // Reads it back; absent for types that are not ours. In an interval set a mark is a `number`: there nft keeps marks in
 // network order.

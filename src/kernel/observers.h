@@ -21,7 +21,8 @@ void take_address(FoundLinks& found, const nlmsghdr* nlh);
 void take_route(FoundLinks& found, const nlmsghdr* nlh);
 void take_neighbour(FoundLinks& found, const nlmsghdr* nlh);
 
-bool is_our_table(const nlmsghdr* nlh);
+// Whether it is our table; `port` is the asking socket's.
+bool take_table(kstate::Table& out, const nlmsghdr* nlh, std::uint32_t port);
 void take_chain(kstate::Table& out, const nlmsghdr* nlh);
 void take_rule(kstate::Table& out, const nlmsghdr* nlh);  // of a chain that was taken before
 void take_set(kstate::Table& out, const nlmsghdr* nlh);   // without its elements

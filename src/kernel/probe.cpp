@@ -5,6 +5,7 @@
 #include "microseg/kernel/kernel.h"
 #include "netns.h"
 #include "nft.h"
+#include "probe.h"
 #include "rtnl.h"
 
 namespace microseg::kernel {
@@ -35,13 +36,19 @@ Status try_rule(const Fd& netns, Rule rule) { return try_nft(netns, {AddRule{"pr
 
 }  // namespace
 
+Status try_owned_table(const Fd& netns) {
+  MS_TRY(auto socket, NetlinkSocket::open(netns, NETLINK_NETFILTER));
+  MS_CHECK(apply_nft(socket, {AddTable{true}}));
+  return apply_nft(socket, {DelTable{}});
+}
+
 std::vector<Capability> probe() {
   std::vector<Capability> out;
   auto netns = new_netns();
   if (!netns) return {{"network namespaces", true, netns.error().text}};
   const Fd& ns = netns.value();
-  auto test = [&](const char* name, const Status& outcome) {
-    out.push_back({name, true, outcome ? "" : outcome.error().text});
+  auto test = [&](const char* name, const Status& outcome, bool required = true) {
+    out.push_back({name, required, outcome ? "" : outcome.error().text});
   };
   out.push_back({"network namespaces", true, ""});
   test("veth", try_veth(ns));
@@ -49,6 +56,9 @@ std::vector<Capability> probe() {
   test("nf_tables named counters", try_nft(ns, {AddCounter{"probe"}, AddRule{"probe", {Count{"probe"}}}}));
   test("nf_tables interval sets of concatenations",
        try_nft(ns, {AddSet{"probe", {{Field::number, Field::number, Field::protocol, Field::port}, std::nullopt, true}}}));
+  test("nf_tables tables that outlive their owner", try_owned_table(ns), false);
+  test("nf_tables fib, to guard VXLAN between hosts",
+       try_nft(ns, {AddRule{"probe", {ReturnRoute{8}, Cmp{8, true, bytes_of_mark(0)}}}}), false);
   test("nf_tables reject", try_rule(ns, {Reject{Reject::Kind::admin_prohibited}}));
   test("connection tracking with marks", try_rule(ns, {Ct{CtKey::mark, 8}, Cmp{8, true, bytes_of_mark(1)}}));
   auto purge = [&]() -> Status {

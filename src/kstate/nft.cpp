@@ -66,6 +66,7 @@ std::string text(const Expr& expr) {
             return reg(e.to) + " = " + (e.base == Base::network ? "nh" : "th") + "[" + std::to_string(e.offset) + "," +
                    std::to_string(e.length) + "]";
           },
+          [](const ReturnRoute& e) { return reg(e.to) + " = fib saddr . iif oif"; },
           [](const Cmp& e) { return reg(e.reg) + (e.equal ? " == " : " != ") + hex(e.value); },
           [](const Mask& e) { return reg(e.to) + " = " + reg(e.from) + " & " + hex(e.mask) + " ^ " + hex(e.flip); },
           [](const Shift& e) {

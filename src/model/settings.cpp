@@ -10,10 +10,11 @@
 namespace microseg::model {
 namespace {
 
-constexpr std::string_view kModeKey = "microseg.mode", kDenyKey = "microseg.deny", kVniKey = "microseg.vni";
-constexpr std::string_view kPublishKey = "microseg.publish";
+constexpr std::string_view kModeKey = "microseg.mode", kDenyKey = "microseg.deny", kVniKey = "microseg.vni",
+                           kEncodingKey = "microseg.encoding", kPublishKey = "microseg.publish";
 constexpr std::string_view kMtuKey = "com.docker.network.driver.mtu";
 constexpr std::string_view kPrefixKey = "com.docker.network.container_iface_prefix";
+constexpr std::uint16_t kMtuAcrossHosts = 1450;  // what VXLAN over IPv4 leaves of an underlay's 1500
 
 Error bad_option(std::string_view key, std::string_view expected, std::string_view found) {
   return {Errc::invalid, 0, fmt::format("option {}: expected {}, found {}", key, expected, shown(found))};
@@ -53,7 +54,9 @@ Status read_option(Settings& out, const std::string& key, const std::string& val
   } else if (key == kPublishKey) {
     MS_TRY(out.publish, choice(key, value, "implicit", Publish::implicitly, "explicit", Publish::explicitly));
   } else if (key == kVniKey) {
-    MS_TRY(out.vni, number(key, value, 1, (1U << 24) - 1));
+    MS_TRY(out.vni, number(key, value, 1, kMaxVni));
+  } else if (key == kEncodingKey) {
+    MS_TRY(out.encoding, number(key, value, 1, 65535));
   } else if (key == kMtuKey) {
     MS_TRY(auto mtu, number(key, value, 1280, 65535));
     out.mtu = static_cast<std::uint16_t>(mtu);
@@ -63,6 +66,7 @@ Status read_option(Settings& out, const std::string& key, const std::string& val
       return bad_option(key, "1 to 13 characters of an interface's name", value);
     out.interface_prefix = value;
   } else if (key.starts_with(kOurs)) {
+    // The encoding is for AllocateNetwork to set.
     constexpr std::array known{kPolicyKey, kModeKey, kDenyKey, kVniKey, kPublishKey};
     return Error{Errc::invalid, 0,
                  fmt::format("unknown option {}: did you mean '{}'?", shown(key), nearest(key, known))};
@@ -78,11 +82,19 @@ Result<Settings> parse_settings(const Options& options) {
     if (!by_key.emplace(lower(key), value).second)
       return Error{Errc::invalid, 0, fmt::format("option {} is given twice, in different case", shown(lower(key)))};
   Settings out;
+  if (by_key.contains(std::string(kEncodingKey))) out.mtu = kMtuAcrossHosts;
   for (auto& [key, value] : by_key) MS_CHECK(read_option(out, key, value));
   // Each source fits by itself; together they must too, in length and in classes.
   MS_TRY(auto whole, policy::parse(out.policy, "options microseg.policy and microseg.policy.*, taken together"));
   MS_CHECK(policy::check_fits(policy::alphabet_of(whole)));
   return out;
+}
+
+std::optional<std::uint32_t> vni_in(const Options& options) {
+  for (auto& [key, value] : options)
+    if (lower(key) == kVniKey)
+      if (auto vni = number(kVniKey, value, 1, kMaxVni)) return vni.value();
+  return std::nullopt;
 }
 
 std::string policy_in_labels(const policy::Labels& labels) {

@@ -47,6 +47,7 @@ ElementDelta compare(const Set& desired, const Set& observed) {
 }
 
 bool needs_rebuild(const Table& desired, const Table& observed) {
+  if (observed.dormant) return true;
   for (auto& [name, set] : desired.sets)
     if (auto it = observed.sets.find(name); it != observed.sets.end() && it->second.type != set.type) return true;
   for (auto& [name, chain] : desired.chains)
@@ -96,7 +97,7 @@ TableDelta delta(const Table& desired, const Table& observed) {
 }
 
 std::vector<NftOp> build(const Table& table) {
-  std::vector<NftOp> out{AddTable{}};
+  std::vector<NftOp> out{AddTable{table.owner == Owner::us}};
   for (auto& name : table.counters) out.push_back(AddCounter{name});
   for (auto& [name, set] : table.sets) {
     out.push_back(AddSet{name, set.type});

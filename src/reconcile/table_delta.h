@@ -19,8 +19,8 @@ struct TableDelta {
   bool only_left = true;    // and if so, nothing but addresses that are gone
 };
 
-// Both without the generation's chains and the allow sets. A set of another type or a foreign object cannot be turned into what is wanted
-// in place: `rebuild` says so.
+// Both without the generation's chains and the allow sets, whoever owns them. A set of another type or a foreign object
+// cannot be turned into what is wanted in place, and a dormant table is not worth it: `needs_rebuild` says so.
 TableDelta delta(const kstate::Table& desired, const kstate::Table& observed);
 bool needs_rebuild(const kstate::Table& desired, const kstate::Table& observed);
 

@@ -201,7 +201,7 @@ void read(Reader reader, const nlmsghdr* nlh) {
     case kAddress: take_address(links, nlh); break;
     case kRoute: take_route(links, nlh); break;
     case kNeighbour: take_neighbour(links, nlh); break;
-    case kTableReader: (void)is_our_table(nlh); break;
+    case kTableReader: (void)take_table(table, nlh, 1); break;
     case kChain: take_chain(table, nlh); break;
     case kRule: take_rule(table, nlh); break;
     case kSet: take_set(table, nlh); break;

@@ -143,6 +143,7 @@ TEST_CASE("everything that is deleted or changed comes back within a second") {
       {"a foreign chain", "nft add chain " + table + " foreign"},
       {"a counter's rules", "nft flush chain " + table + " refused"},
       {"a base chain", "nft flush chain " + table + " local; nft delete chain " + table + " local"},
+      {"the table switched off", "nft add table " + table + " '{ flags dormant; }'"},
       {"the table", "nft delete table " + table},
       {"the whole ruleset", "nft flush ruleset"},
       {"everything at once", "nft flush ruleset; ip link del " + web + "; ip link del " + api},

@@ -96,8 +96,11 @@ int del_chain(Table& table, const std::string& name) {
 }
 
 int in_table(std::optional<Table>& table, const NftOp& op) {
-  if (std::holds_alternative<AddTable>(op)) {
+  if (table && table->owner == Owner::other) return EPERM;
+  if (auto* add = std::get_if<AddTable>(&op)) {
+    if (table && add->owned && table->owner == Owner::none) return EOPNOTSUPP;
     if (!table) table.emplace();
+    if (add->owned) table->owner = Owner::us;
     return 0;
   }
   if (!table) return ENOENT;
@@ -163,11 +166,23 @@ FakeKernel::FakeKernel()
 Result<std::vector<std::string>> FakeKernel::segments() {
   std::vector<std::string> out;
   for (auto& [name, segment] : state)
-    if (!unmounted.contains(name)) out.push_back(name);
+    if (name != kernel::kHost && !unmounted.contains(name)) out.push_back(name);
   return out;
 }
 
+Segment* FakeKernel::find(const std::string& name) {
+  if (name == kernel::kHost) return &state[name];
+  auto it = state.find(name);
+  return it == state.end() ? nullptr : &it->second;
+}
+
+void FakeKernel::lose_owner() {
+  auto& table = state[kernel::kHost].table;
+  if (knows_owners && table && table->owner == Owner::us) table->owner = Owner::gone;
+}
+
 Status FakeKernel::create_segment(const std::string& name) {
+  if (name == kernel::kHost) return error_from_errno(EINVAL, "create network namespace");
   if (refuse_segments) return error_from_errno(refuse_segments, "create network namespace");
   unmounted.erase(name);
   if (auto [it, fresh] = state.try_emplace(name); fresh) it->second.sysctls = sysctls;
@@ -175,6 +190,7 @@ Status FakeKernel::create_segment(const std::string& name) {
 }
 
 Status FakeKernel::delete_segment(const std::string& name) {
+  if (name == kernel::kHost) return error_from_errno(EINVAL, "delete network namespace");
   state.erase(name);
   peers.erase(name);
   marks.erase(name);
@@ -184,19 +200,20 @@ Status FakeKernel::delete_segment(const std::string& name) {
 
 Result<Segment> FakeKernel::observe(const std::string& name, const std::vector<std::string>& paths) {
   ++observed;
-  auto it = state.find(name);
-  if (it == state.end() || unmounted.contains(name)) return error_from_errno(ENOENT, "open network namespace " + name);
-  Segment out = it->second;
+  auto* found = find(name);
+  if (!found || unmounted.contains(name)) return error_from_errno(ENOENT, "open network namespace " + name);
+  Segment out = *found;
   std::erase_if(out.sysctls, [&](auto& entry) { return std::find(paths.begin(), paths.end(), entry.first) == paths.end(); });
   return out;
 }
 
 Status FakeKernel::apply(const std::string& name, const Op& op) {
   const std::size_t number = applies++;
-  auto it = state.find(name);
-  if (it == state.end()) return error_from_errno(ENOENT, "open network namespace " + name);
-  auto& segment = it->second;
+  auto* found = find(name);
+  if (!found) return error_from_errno(ENOENT, "open network namespace " + name);
+  auto& segment = *found;
   int err = refuse_all;
+  if (name == kernel::kHost && !std::holds_alternative<Nft>(op) && !std::holds_alternative<Quiesce>(op)) err = EOPNOTSUPP;
   if (auto told = fail.find(number); told != fail.end()) {
     err = told->second;
     fail.erase(told);
@@ -259,10 +276,10 @@ Status FakeKernel::apply(const std::string& name, const Op& op) {
 
 Result<std::map<std::string, std::uint64_t>> FakeKernel::counters(const std::string& name) {
   std::map<std::string, std::uint64_t> out;
-  auto it = state.find(name);
-  if (it == state.end()) return error_from_errno(ENOENT, "open network namespace " + name);
-  if (it->second.table)
-    for (auto& counter : it->second.table->counters) out[counter] = 0;
+  auto* found = find(name);
+  if (!found) return error_from_errno(ENOENT, "open network namespace " + name);
+  if (found->table)
+    for (auto& counter : found->table->counters) out[counter] = 0;
   return out;
 }
 

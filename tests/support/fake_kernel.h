@@ -24,6 +24,7 @@ class FakeKernel final : public kernel::Kernel {
   std::vector<std::string> log;                             // every op that was done, as its text
   std::map<std::size_t, int> fail;                          // nth apply(), counted from 0 -> errno, once
   std::size_t applies = 0;                                  // how often apply() was called
+  bool knows_owners = true;                                 // of tables: Linux 6.9 and up
   int refuse_segments = 0;                                  // errno for create_segment, until it is 0 again
   int refuse_all = 0;                                       // errno for each apply()
   std::size_t observed = 0;                                 // how often observe() was called
@@ -32,6 +33,9 @@ class FakeKernel final : public kernel::Kernel {
   // A kernel that has every sysctl of a segment, at Linux's defaults where they matter.
   FakeKernel();
 
+  // What a daemon's death leaves to the next one: the table at kernel::kHost without an owner.
+  void lose_owner();
+
   Result<std::vector<std::string>> segments() override;
   Status create_segment(const std::string& name) override;
   Status delete_segment(const std::string& name) override;
@@ -39,6 +43,9 @@ class FakeKernel final : public kernel::Kernel {
   Status apply(const std::string& name, const kstate::Op& op) override;
   Result<std::map<std::string, std::uint64_t>> counters(const std::string& name) override;
   void watch(std::function<void(const std::string&)> on_change) override { changed = std::move(on_change); }
+
+ private:
+  kstate::Segment* find(const std::string& name);  // the host's is always there
 };
 
 // One transaction on a table: 0, or the errno that the kernel answers with; then nothing has changed.

@@ -105,7 +105,8 @@ class Machine {
     if (packet_.protocol == kIcmp || packet_.protocol == kIcmpv6)
       return bytes_of_port(packet_.source_port).substr(0, 2) + Bytes(6, '\0');
     const Bytes ports = bytes_of_port(packet_.source_port).substr(0, 2) + bytes_of_port(packet_.target_port).substr(0, 2);
-    return packet_.protocol == kTcp ? ports + Bytes(9, '\0') + byte(packet_.tcp_flags) + Bytes(6, '\0') : ports + Bytes(4, '\0');
+    return packet_.protocol == kTcp ? ports + Bytes(9, '\0') + byte(packet_.tcp_flags) + Bytes(6, '\0')
+                                    : ports + Bytes(4, '\0') + packet_.payload;
   }
 
   bool look_up(const Lookup& e) {
@@ -150,6 +151,10 @@ class Machine {
               const Bytes all = header(e.base);
               if (e.offset + e.length > all.size()) return kEndRule;
               put(e.to, all.substr(e.offset, e.length));
+              return kGoOn;
+            },
+            [&](const ReturnRoute& e) {
+              put(e.to, bytes_of_mark(packet_.returns ? 1 : 0));
               return kGoOn;
             },
             [&](const Cmp& e) { return (get(e.reg, e.value.size()) == e.value) == e.equal; },

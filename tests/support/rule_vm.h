@@ -34,6 +34,8 @@ struct Packet {
   std::uint32_t mark = 0, priority = 0;  // set by rules
   std::string out = {};                  // the link it will leave by
   std::uint8_t tcp_flags = 0;
+  bool returns = true;                   // the route to its source leaves by `link`
+  kstate::Bytes payload = {};            // after the UDP header
 };
 
 struct Verdict {

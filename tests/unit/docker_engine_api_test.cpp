@@ -64,6 +64,17 @@ TEST_CASE("a network by its id") {
   CHECK(other.error().code == Errc::not_found);
 }
 
+TEST_CASE("this node's address") {
+  FakeEngine engine([](const http::Request& r) {
+    if (r.path != "/info") return http::Response{404, "{}"};
+    return http::Response{200, R"({"Swarm":{"NodeAddr":"10.99.0.21","LocalNodeState":"active"}})"};
+  });
+  auto address = engine.api->node_address(soon());
+  REQUIRE(address);
+  CHECK(address.value() == Ip::v4({10, 99, 0, 21}));
+  CHECK(engine.targets == std::vector<std::string>{"GET /info"});
+}
+
 TEST_CASE("the networks of a driver, whatever its tag") {
   FakeEngine engine([](const http::Request&) {
     std::string all = "[";
@@ -129,6 +140,7 @@ TEST_CASE("what a caller learns of an answer that is no success") {
     check(engine.api->networks("microseg", soon()));
     check(engine.api->container_by_name("web", soon()));
     check(engine.api->container_by_id(kBox, soon()));
+    if (row.body[0] != '{') check(engine.api->node_address(soon()));
     if (row.status != 200) {
       bool opened = false;
       check(engine.api->follow([&] { opened = true; }, kNobody, [] { return false; }));

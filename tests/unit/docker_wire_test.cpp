@@ -22,6 +22,7 @@ std::string show(const NetworkInfo& n) {
     out += " " + ep.brief() + "=" + name;
     if (auto it = n.container_ids.find(ep); it != n.container_ids.end()) out += "@" + it->second.substr(0, 4);
   }
+  for (auto& peer : n.peers) out += " peer:" + peer.str();
   return out;
 }
 
@@ -85,7 +86,16 @@ TEST_CASE("a network's answer") {
       {"no more than an id", "{" + id + "}", "  "},
       {"nulls, as Go prints what is empty",
        "{" + id + ",\"Name\":\"n\",\"Labels\":null,\"Options\":null,\"Containers\":null}", "n  "},
-      {"members that we do not read may be anything", "{" + id + ",\"IPAM\":[1],\"Peers\":{\"x\":null}}", "  "},
+      {"members that we do not read may be anything", "{" + id + ",\"IPAM\":[1],\"Services\":{\"x\":null}}", "  "},
+      {"peers, as a Swarm's node lists them",
+       "{" + id + R"(,"Peers":[{"Name":"3f0f9a1c2b4d","IP":"10.99.0.21"},{"Name":"b1","IP":"10.99.0.4"},)" +
+           R"({"Name":"b1","IP":"10.99.0.4"},{"Name":"c","IP":"fd99::1"}]})",
+       "   peer:10.99.0.4 peer:10.99.0.21 peer:fd99::1"},
+      {"no peers", "{" + id + ",\"Peers\":null}", "  "},
+      {"a peer that cannot be read is none", "{" + id + R"(,"Peers":[{"IP":""},{"IP":"10.99.0.x"},{}]})", "  "},
+      {"peers as an object", "{" + id + ",\"Peers\":{}}", ""},
+      {"a peer that is text", "{" + id + ",\"Peers\":[\"10.99.0.4\"]}", ""},
+      {"a peer's address that is a number", "{" + id + ",\"Peers\":[{\"IP\":7}]}", ""},
       {"ep- without EndpointID", "{" + id + ",\"Containers\":{\"ep-" + ep + "\":{\"Name\":\"web\"}}}",
        "   eeeeeeeeeeee=web"},
       {"by container id",
@@ -161,6 +171,37 @@ TEST_CASE("lists of networks and containers") {
   auto linked = wire::parse_containers("[{" + box + ",\"Names\":[\"/web/alias\",\"/db\",\"/other\"]}]");
   REQUIRE(linked);
   CHECK(linked.value()[0].name == "db");
+}
+
+TEST_CASE("this node's address in the Swarm") {
+  struct {
+    const char *title, *text, *outcome;
+  } rows[] = {
+      {"a node of a Swarm", R"({"ID":"x","Swarm":{"NodeID":"n1","NodeAddr":"10.99.0.21","LocalNodeState":"active"}})",
+       "10.99.0.21"},
+      {"over IPv6", R"({"Swarm":{"NodeAddr":"fd99::1","LocalNodeState":"active"}})", "fd99::1"},
+      {"in no Swarm", R"({"Swarm":{"NodeID":"","NodeAddr":"","LocalNodeState":"inactive"}})", "none"},
+      {"an engine that knows of no Swarm", R"({"ID":"x"})", "none"},
+      {"null", R"({"Swarm":null})", "none"},
+      {"a Swarm that is locked", R"({"Swarm":{"NodeAddr":"","LocalNodeState":"locked"}})",
+       "unavailable: this node's Swarm is locked, so the node's address is not known"},
+      {"a Swarm that is starting", R"({"Swarm":{"NodeAddr":"","LocalNodeState":"pending"}})",
+       "unavailable: this node's Swarm is pending, so the node's address is not known"},
+      {"no JSON", "<html>", "invalid"},
+      {"a list", "[]", "invalid"},
+      {"Swarm as text", R"({"Swarm":"x"})", "invalid"},
+      {"an address that is a number", R"({"Swarm":{"NodeAddr":7}})", "invalid"},
+      {"an address that is none", R"({"Swarm":{"NodeAddr":"node1","LocalNodeState":"active"}})", "invalid"},
+  };
+  for (auto& row : rows) {
+    CAPTURE(row.title);
+    auto address = wire::parse_node_address(row.text);
+    std::string outcome;
+    if (address) outcome = address.value() ? address.value()->str() : "none";
+    else if (address.error().code == Errc::unavailable) outcome = "unavailable: " + address.error().text;
+    else outcome = address.error().code == Errc::invalid ? "invalid" : "?";
+    CHECK(outcome == std::string(row.outcome));
+  }
 }
 
 TEST_CASE("events") {

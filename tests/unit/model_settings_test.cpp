@@ -14,10 +14,11 @@ const char* const kPrefix = "com.docker.network.container_iface_prefix";
 const char* const kMtu = "com.docker.network.driver.mtu";
 
 std::string text(const Settings& s) {
-  return fmt::format("{} {}{} vni={} mtu={} prefix={} policy={}", s.mode == Mode::enforce ? "enforce" : "monitor",
+  return fmt::format("{} {}{} vni={} mtu={} prefix={} policy={}{}", s.mode == Mode::enforce ? "enforce" : "monitor",
                      s.refusal == Refusal::reject ? "reject" : "drop",
                      s.publish == Publish::explicitly ? " explicit" : "", s.vni ? std::to_string(*s.vni) : "-", s.mtu,
-                     s.interface_prefix, s.policy);
+                     s.interface_prefix, s.policy,
+                     s.spans_hosts() ? " encoding=" + std::to_string(*s.encoding) : "");
 }
 
 }  // namespace
@@ -55,6 +56,10 @@ TEST_CASE("settings out of driver options") {
       {"the limits of an MTU and a prefix",
        {{kMtu, "1280"}, {kPrefix, "abcdefghijklm"}},
        "enforce reject vni=- mtu=1280 prefix=abcdefghijklm policy="},
+      {"what AllocateNetwork adds", {{"microseg.vni", "4242"}, {"microseg.encoding", "1"}},
+       "enforce reject vni=4242 mtu=1450 prefix=eth policy= encoding=1"},
+      {"an MTU of its own across hosts", {{"MICROSEG.Encoding", "65535"}, {kMtu, "8950"}},
+       "enforce reject vni=- mtu=8950 prefix=eth policy= encoding=65535"},
       {"what is not ours is left alone",
        {{"com.docker.network.bridge.name", "x"}, {"microsegment", "y"}, {"other.microseg.mode", "z"}, {"", ""}},
        "enforce reject vni=- mtu=1500 prefix=eth policy="},
@@ -89,6 +94,8 @@ TEST_CASE("options that are refused") {
       {{{"microseg.vni", "16777216"}}, "option microseg.vni: expected a number from 1 to 16777215, found '16777216'"},
       {{{"microseg.vni", "99999999999"}},
        "option microseg.vni: expected a number from 1 to 16777215, found '99999999999'"},
+      {{{"microseg.encoding", "0"}}, "option microseg.encoding: expected a number from 1 to 65535, found '0'"},
+      {{{"microseg.encoding", "one"}}, "option microseg.encoding: expected a number from 1 to 65535, found 'one'"},
       {{{"microseg.vni", "-1"}}, "option microseg.vni: expected a number from 1 to 16777215, found '-1'"},
       {{{"microseg.vni", "0x10"}}, "option microseg.vni: expected a number from 1 to 16777215, found '0x10'"},
       {{{"microseg.vni", " 5"}}, "option microseg.vni: expected a number from 1 to 16777215, found ' 5'"},
@@ -166,4 +173,17 @@ TEST_CASE("policy in a network's labels") {
     CAPTURE(row.title);
     CHECK(policy_in_labels(row.labels) == std::string(row.text));
   }
+}
+
+TEST_CASE("the VNI in options, whatever else they say") {
+  struct {
+    Options options;
+    std::optional<std::uint32_t> vni;
+  } rows[] = {{{}, {}},
+              {{{"microseg.vni", "4242"}, {"microseg.from-the-future", "x"}}, 4242},
+              {{{"Microseg.VNI", "16777215"}}, 16777215},
+              {{{"microseg.vni", "16777216"}}, {}},
+              {{{"microseg.vni", "x"}}, {}},
+              {{{"vni", "7"}}, {}}};
+  for (auto& row : rows) CHECK(vni_in(row.options) == row.vni);
 }

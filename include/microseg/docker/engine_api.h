@@ -30,6 +30,9 @@ struct NetworkInfo {
   std::map<EndpointId, std::string> endpoints;
   // Endpoint -> container id, only where the key was one.
   std::map<EndpointId, std::string> container_ids;
+  // Underlay addresses of the nodes that have the network, this one among them; sorted, unique. Only of a network that
+  // Swarm manages, and only while this node has it (libnetwork's gossip).
+  std::vector<Ip> peers{};
 };
 
 struct Event {
@@ -48,6 +51,10 @@ class EngineApi {
   // not_found when no container has exactly this name.
   virtual Result<model::Container> container_by_name(const std::string& name, Deadline deadline) = 0;
   virtual Result<model::Container> container_by_id(const std::string& id, Deadline deadline) = 0;
+
+  // This node's address as the other nodes of the Swarm know it, which is what they list as a peer. Absent when the
+  // node is in no Swarm; unavailable while it is in one that cannot be talked to (locked, starting).
+  virtual Result<std::optional<Ip>> node_address(Deadline deadline) = 0;
 
   // Follows network and container events from now on, calling `on_open` once the engine has accepted the
   // subscription (so that nothing falls between a listing made then and the first event), then `on_event` for each.

@@ -25,6 +25,7 @@ class Kernel {
   // Names of the segments that exist, i.e. namespaces mounted in our directory.
   virtual Result<std::vector<std::string>> segments() = 0;
   // Success when it exists already. A namespace that is alive but has lost its mount gets it back.
+  // invalid: kHost, here and in delete_segment.
   virtual Status create_segment(const std::string& name) = 0;
   // With all that is in it. Success when it is gone already.
   virtual Status delete_segment(const std::string& name) = 0;
@@ -38,6 +39,7 @@ class Kernel {
   //   not_found    DelLink or MendLink of an absent link; AddLink into a sandbox that is gone
   //   exists       AddLink of a present name
   //   unavailable  the kernel was busy: observe and try again
+  //   denied       the host's table has another owner, a daemon that still runs
   virtual Status apply(const std::string& name, const kstate::Op& op) = 0;
 
   // Packets by named counter of the segment's table.

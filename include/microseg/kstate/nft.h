@@ -68,6 +68,8 @@ struct SetMeta { MetaKey key; unsigned from; auto operator<=>(const SetMeta&) co
 struct Ct { CtKey key; unsigned to; auto operator<=>(const Ct&) const = default; };
 struct SetCtMark { unsigned from; auto operator<=>(const SetCtMark&) const = default; };
 struct Payload { Base base; unsigned offset, length, to; auto operator<=>(const Payload&) const = default; };
+// 32 bits, 0 unless the route to the packet's source leaves by the link that the packet came in by.
+struct ReturnRoute { unsigned to; auto operator<=>(const ReturnRoute&) const = default; };
 struct Cmp { unsigned reg; bool equal; Bytes value; auto operator<=>(const Cmp&) const = default; };
 struct Mask { unsigned from, to; Bytes mask, flip; auto operator<=>(const Mask&) const = default; };
 // 32 bits, in the host's order: left for by > 0, right for by < 0.
@@ -88,8 +90,8 @@ struct Reject {
 };
 struct Foreign { std::string name; auto operator<=>(const Foreign&) const = default; };  // not one of ours
 
-using Expr = std::variant<Meta, SetMeta, Ct, SetCtMark, Payload, Cmp, Mask, Shift, ToNetworkOrder, Load, Lookup, Count, Verdict,
-                          Reject, Foreign>;
+using Expr = std::variant<Meta, SetMeta, Ct, SetCtMark, Payload, ReturnRoute, Cmp, Mask, Shift, ToNetworkOrder, Load, Lookup,
+                          Count, Verdict, Reject, Foreign>;
 using Rule = std::vector<Expr>;
 
 struct Hook {
@@ -105,10 +107,21 @@ struct Chain {
   bool operator==(const Chain&) const = default;
 };
 
+// Who may change a table. One with an owner is closed to everybody else's requests, `nft flush ruleset` among them, and
+// outlives its owner (flags owner, persist).
+enum class Owner {
+  none,   // anybody may change it
+  gone,   // its owner has died: whoever adds it next, with AddTable, owns it
+  other,  // another process: we can read it, and nothing else
+  us,     // where the kernel knows no owners (before 6.9) a table that we may change shows as this, too
+};
+
 struct Table {
   std::map<std::string, Set> sets;
   std::map<std::string, Chain> chains;
   std::set<std::string> counters;
+  Owner owner = Owner::none;
+  bool dormant = false;  // all there, and none of it looked at
   bool operator==(const Table&) const = default;
 };
 

@@ -12,7 +12,8 @@ namespace microseg::kstate {
 
 // ---- parts of an nft transaction, done all or none ----
 // `owned`: others cannot change it, not by `nft flush ruleset` either, and it outlives us (flags owner, persist), on
-// kernels that know how (6.9).
+// kernels that know how (6.9). A table that is there becomes ours where its owner has died (Owner::gone) and is refused
+// (unsupported) where it never had one: that one is deleted and added in the same transaction.
 struct AddTable { bool owned = false; };
 struct DelTable {};
 struct AddCounter { std::string name; };

@@ -20,6 +20,8 @@ enum class Refusal { reject, drop };   // what a refused packet's sender gets: I
 // How a published port (`docker run -p`) is opened: by being published, or only by a statement of policy.
 enum class Publish { implicitly, explicitly };
 
+inline constexpr std::uint32_t kMaxVni = (1U << 24) - 1;
+
 // A network's settings, out of its driver options (`docker network create -o`).
 struct Settings {
   Mode mode = Mode::enforce;               // microseg.mode
@@ -41,6 +43,9 @@ struct Settings {
 // parse (with the parser's message) or does not fit. Keys are case-insensitive: the docker CLI lower-cases some.
 // Keys outside `microseg.` that are not ours are left alone.
 Result<Settings> parse_settings(const Options& options);
+
+// The VNI that a network's options name, whatever else is in them; absent when there is none that can be read.
+std::optional<std::uint32_t> vni_in(const Options& options);
 
 // The policy text in a network's labels (microseg.policy and microseg.policy.*), in key order; "" when there is none.
 // Other microseg.* labels are ignored.
