@@ -10,6 +10,7 @@
 
 #include "microseg/base/overload.h"
 #include "nft.h"
+#include "ports.h"
 #include "probe.h"
 #include "rtnl.h"
 
@@ -20,6 +21,8 @@ ino_t inode_of(const Fd& fd) {
   struct stat st {};
   return fstat(fd.get(), &st) == 0 ? st.st_ino : 0;
 }
+
+bool is_host(const std::string& name) { return name == kHost || name == kHostPorts; }
 
 // Packets go their way through the rules inside an RCU read-side section; this waits for all that are in one now
 // (membarrier(2): MEMBARRIER_CMD_GLOBAL is synchronize_rcu).
@@ -53,7 +56,7 @@ Result<std::vector<std::string>> LinuxKernel::segments() {
 }
 
 Status LinuxKernel::create_segment(const std::string& name) {
-  if (name == kHost) return Error{Errc::invalid, 0, "the host's namespace is not ours to make"};
+  if (is_host(name)) return Error{Errc::invalid, 0, "the host's namespace is not ours to make"};
   const std::string path = path_of(name);
   auto mounted = open_netns(path);
   auto it = segments_.find(name);
@@ -68,7 +71,7 @@ Status LinuxKernel::create_segment(const std::string& name) {
 }
 
 Status LinuxKernel::delete_segment(const std::string& name) {
-  if (name == kHost) return Error{Errc::invalid, 0, "the host's namespace is not ours to delete"};
+  if (is_host(name)) return Error{Errc::invalid, 0, "the host's namespace is not ours to delete"};
   // A network's last endpoint may have left a moment ago; what is still in there goes with its links.
   if (auto segment = find(name); segment) {
     if (auto links = observe_links(segment.value()->route))
@@ -91,6 +94,7 @@ Result<LinuxKernel::Segment*> LinuxKernel::find(const std::string& name) {
 
 Result<kstate::Segment> LinuxKernel::observe(const std::string& name, const std::vector<std::string>& sysctls) {
   if (name == kHost) return observe_host();
+  if (name == kHostPorts) return observe_host_ports();
   MS_CHECK(open_netns(path_of(name)));  // a namespace without its mount is not there for anybody who comes after us
   MS_TRY(auto* segment, find(name));
   kstate::Segment out;
@@ -102,6 +106,7 @@ Result<kstate::Segment> LinuxKernel::observe(const std::string& name, const std:
 
 Status LinuxKernel::apply(const std::string& name, const kstate::Op& op) {
   if (name == kHost) return apply_at_host(op);
+  if (name == kHostPorts) return apply_at_ports(op);
   MS_TRY(auto* segment, find(name));
   return std::visit(
       Overload{
@@ -114,6 +119,9 @@ Status LinuxKernel::apply(const std::string& name, const kstate::Op& op) {
           [&](const kstate::MendVxlan&) -> Status { return Error{Errc::unsupported, 0, "no VXLAN yet"}; },
           [&](const kstate::Announce&) -> Status { return Error{Errc::unsupported, 0, "no VXLAN yet"}; },
           [&](const kstate::Nft& o) { return apply_nft(segment->filter, o.ops); },
+          [&](const kstate::BindPort&) -> Status {
+            return Error{Errc::unsupported, 0, "a segment has no bridge"};
+          },
           [&](const kstate::Quiesce&) { return quiesce(); },
           [&](const kstate::PurgeConnections& o) { return purge_connections(segment->filter, o); },
       },
@@ -121,9 +129,9 @@ Status LinuxKernel::apply(const std::string& name, const kstate::Op& op) {
 }
 
 Result<std::map<std::string, std::uint64_t>> LinuxKernel::counters(const std::string& name) {
-  if (name == kHost) {
+  if (is_host(name)) {
     MS_TRY(auto* host, at_host());
-    return read_counters(host->filter);
+    return read_counters(host->filter, name == kHost ? Family::inet : Family::bridge);
   }
   MS_TRY(auto* segment, find(name));
   return read_counters(segment->filter);
@@ -133,6 +141,7 @@ void LinuxKernel::watch(std::function<void(const std::string&)> changed) {
   monitor_ = std::make_unique<Monitor>(std::move(changed));
   for (auto& [name, segment] : segments_) start_watching(name, segment);
   if (at_host_) monitor_->add_table(kHost, host_, at_host_->filter.port_id());
+  if (at_ports_) monitor_->add_ports(kHostPorts, host_, at_host_->filter.port_id());
 }
 
 void LinuxKernel::start_watching(const std::string& name, Segment& segment) {
@@ -160,18 +169,49 @@ Result<kstate::Segment> LinuxKernel::observe_host() {
 }
 
 Status LinuxKernel::apply_at_host(const kstate::Op& op) {
-  if (auto* o = std::get_if<kstate::Nft>(&op)) return change_host_table(o->ops);
+  if (auto* o = std::get_if<kstate::Nft>(&op)) return change_host_table(o->ops, Family::inet);
   if (std::holds_alternative<kstate::Quiesce>(op)) return quiesce();
   return Error{Errc::unsupported, 0, "in the host's namespace only our table is changed"};
 }
 
-Status LinuxKernel::change_host_table(std::vector<kstate::NftOp> ops) {
+Status LinuxKernel::change_host_table(std::vector<kstate::NftOp> ops, Family family) {
   MS_TRY(auto* host, at_host());
   for (auto& op : ops)
     if (auto* add = std::get_if<kstate::AddTable>(&op)) add->owned = add->owned && host->knows_owners;
-  auto done = apply_nft(host->filter, ops);
+  auto done = apply_nft(host->filter, ops, family);
   if (done || done.error().sys != EPERM) return done;
-  return std::move(done).in("table inet microseg, which a daemon that still runs may own (stop it to hand it over)");
+  return std::move(done).in(std::string("table ") + (family == Family::inet ? "inet" : "bridge") + " microseg, which a daemon that still runs may own (stop it to hand it over)");
+}
+
+Result<NetlinkSocket*> LinuxKernel::at_ports() {
+  if (at_ports_) return &*at_ports_;
+  MS_TRY(auto* host, at_host());
+  MS_TRY(auto route, NetlinkSocket::open(host_, NETLINK_ROUTE));
+  at_ports_.emplace(std::move(route));
+  if (monitor_) monitor_->add_ports(kHostPorts, host_, host->filter.port_id());
+  return &*at_ports_;
+}
+
+Result<kstate::Segment> LinuxKernel::observe_host_ports() {
+  MS_TRY(auto* route, at_ports());
+  kstate::Segment out;
+  MS_TRY(out.ports, observe_ports(*route));
+  MS_TRY(out.table, observe_table(at_host_->filter, Family::bridge));
+  if (out.table && !at_host_->knows_owners) out.table->owner = kstate::Owner::us;
+  return out;
+}
+
+Status LinuxKernel::apply_at_ports(const kstate::Op& op) {
+  MS_TRY(auto* route, at_ports());
+  if (auto* o = std::get_if<kstate::BindPort>(&op)) return bind_port(*route, o->port, o->mac);
+  if (auto* o = std::get_if<kstate::Nft>(&op)) return change_host_table(o->ops, Family::bridge);
+  if (std::holds_alternative<kstate::Quiesce>(op)) return quiesce();
+  return Error{Errc::unsupported, 0, "at the host's bridges only ports and our table are changed"};
+}
+
+Result<kstate::PortIndex> LinuxKernel::port_of(const std::string& sandbox, const IfName& bridge) {
+  MS_TRY(auto* route, at_ports());
+  return kernel::port_of(*route, sandbox, bridge);
 }
 
 }  // namespace microseg::kernel

@@ -13,6 +13,7 @@
 #include "monitor.h"
 #include "netlink.h"
 #include "netns.h"
+#include "nft.h"
 
 namespace microseg::kernel {
 
@@ -24,6 +25,7 @@ class LinuxKernel final : public Kernel {
   Status create_segment(const std::string& name) override;
   Status delete_segment(const std::string& name) override;
   Result<kstate::Segment> observe(const std::string& name, const std::vector<std::string>& sysctls) override;
+  Result<kstate::PortIndex> port_of(const std::string& sandbox, const IfName& bridge) override;
   Status apply(const std::string& name, const kstate::Op& op) override;
   Result<std::map<std::string, std::uint64_t>> counters(const std::string& name) override;
   void watch(std::function<void(const std::string&)> changed) override;
@@ -33,7 +35,7 @@ class LinuxKernel final : public Kernel {
     Fd netns;
     NetlinkSocket route, filter;
   };
-  // Kept from its first use on: the table is its socket's, and open to everybody once that is closed.
+  // Kept from its first use on: both tables are its socket's, and open to everybody once that is closed.
   struct Host {
     NetlinkSocket filter;
     bool knows_owners;  // this kernel does
@@ -45,11 +47,16 @@ class LinuxKernel final : public Kernel {
   Result<Host*> at_host();
   Result<kstate::Segment> observe_host();
   Status apply_at_host(const kstate::Op& op);
-  Status change_host_table(std::vector<kstate::NftOp> ops);
+  Status change_host_table(std::vector<kstate::NftOp> ops, Family family);
+  // The socket for ports. Watched from its first use on.
+  Result<NetlinkSocket*> at_ports();
+  Result<kstate::Segment> observe_host_ports();
+  Status apply_at_ports(const kstate::Op& op);
 
   std::string directory_;
   Fd host_;
   std::optional<Host> at_host_;
+  std::optional<NetlinkSocket> at_ports_;
   std::map<std::string, Segment> segments_;
   std::unique_ptr<Monitor> monitor_;
 };

@@ -39,7 +39,10 @@ Fd open_subscribed(const Fd& netns, int protocol, const std::vector<int>& groups
 }
 
 // Attribute 1 of every nf_tables event is its table's name, but of the one that ends a transaction.
-bool names_our_table(const nlmsghdr* nlh) {
+bool names_our_table(const nlmsghdr* nlh, Family family) {
+  if (mnl_nlmsg_get_payload_len(nlh) < sizeof(nfgenmsg)) return false;
+  auto* header = static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(nlh));
+  if (header->nfgen_family != static_cast<std::uint8_t>(family)) return false;
   if (nlh->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN)) return false;
   bool ours = false;
   for_each_attr(nlh, sizeof(nfgenmsg), [&](const nlattr* a) {
@@ -47,6 +50,14 @@ bool names_our_table(const nlmsghdr* nlh) {
       ours = ours || std::string_view(mnl_attr_get_str(a)) == kTable;
   });
   return ours;
+}
+
+// A port's own events name its bridge; the one about a port that goes is the bridge's (family AF_BRIDGE), and does too.
+bool tells_of_a_port(const nlmsghdr* nlh) {
+  if (nlh->nlmsg_type != RTM_NEWLINK && nlh->nlmsg_type != RTM_DELLINK) return false;
+  bool out = false;
+  for_each_attr(nlh, sizeof(ifinfomsg), [&](const nlattr* a) { out = out || mnl_attr_get_type(a) == IFLA_MASTER; });
+  return out;
 }
 
 }  // namespace
@@ -93,12 +104,31 @@ void Monitor::add_table(const std::string& name, const Fd& netns, std::uint32_t 
   Watched watched;
   watched.filter = open_subscribed(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
   watched.own_ports = {own_port};
-  watched.only_table = true;
+  watched.only_table = Family::inet;
   if (!watched.filter.is_open()) {
     log_warn("table not watched; drift is found by the periodic check", {{"segment", name}});
     return;
   }
   follow(name, std::move(watched));
+}
+
+void Monitor::add_ports(const std::string& name, const Fd& netns, std::uint32_t own_port) {
+  Watched watched;
+  watched.route = open_subscribed(netns, NETLINK_ROUTE, {RTNLGRP_LINK});
+  watched.filter = open_subscribed(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
+  watched.own_ports = {own_port};
+  watched.only_table = Family::bridge;
+  watched.only_ports = true;
+  if (!watched.route.is_open() || !watched.filter.is_open()) {
+    log_warn("ports not watched; drift is found by the periodic check", {{"segment", name}});
+    return;
+  }
+  follow(name, std::move(watched));
+}
+
+bool Monitor::concerns(const Watched& watched, const Fd& socket, const nlmsghdr* nlh) {
+  if (&socket == &watched.route) return !watched.only_ports || tells_of_a_port(nlh);
+  return !watched.only_table || names_our_table(nlh, *watched.only_table);
 }
 
 void Monitor::follow(const std::string& name, Watched watched) {
@@ -132,7 +162,7 @@ bool Monitor::drain(const Watched& watched, const Fd& socket) const {
     if (n <= 0) return foreign;
     int len = static_cast<int>(n);
     for (auto* nlh = reinterpret_cast<nlmsghdr*>(buffer); mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len)) {
-      if (watched.only_table && !names_our_table(nlh)) continue;
+      if (!concerns(watched, socket, nlh)) continue;
       auto& own = watched.own_ports;
       if (std::find(own.begin(), own.end(), nlh->nlmsg_pid) == own.end()) foreign = true;
     }

@@ -5,11 +5,13 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "microseg/base/fd.h"
+#include "nft.h"
 
 struct nlmsghdr;
 
@@ -25,17 +27,21 @@ class Monitor {
   void add(const std::string& segment, const Fd& netns, std::vector<std::uint32_t> own_ports);
   // Only our table there, whatever else of the namespace's rules others change; reported under `name`.
   void add_table(const std::string& name, const Fd& netns, std::uint32_t own_port);
+  // The same, of our table of family bridge there, and bridge ports that come, go or change.
+  void add_ports(const std::string& name, const Fd& netns, std::uint32_t own_port);
   void forget(const std::string& segment);
 
  private:
   struct Watched {
     Fd route, filter;
     std::vector<std::uint32_t> own_ports;
-    bool only_table = false;
+    std::optional<Family> only_table{};  // whichever else there are
+    bool only_ports = false;             // of all links
   };
   void run();
   void follow(const std::string& name, Watched watched);
   bool drain(const Watched& watched, const Fd& socket) const;
+  static bool concerns(const Watched& watched, const Fd& socket, const nlmsghdr* nlh);
   void wake() const;
 
   std::function<void(const std::string&)> changed_;

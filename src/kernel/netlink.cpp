@@ -146,6 +146,25 @@ Status NetlinkSocket::dump(nlmsghdr* request, const std::function<void()>& on_re
   }
 }
 
+Status NetlinkSocket::ask(nlmsghdr* request, const std::function<void(const nlmsghdr*)>& on_message,
+                          std::string_view what) {
+  std::vector<char> rx(kReceive);
+  request->nlmsg_seq = next_seq();
+  request->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
+  MS_CHECK(send(request, request->nlmsg_len).in(what));
+  for (;;) {
+    ssize_t n = mnl_socket_recvfrom(socket_.get(), rx.data(), rx.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return error_from_errno(errno, what);
+    int len = static_cast<int>(n);
+    for (auto* nlh = reinterpret_cast<nlmsghdr*>(rx.data()); mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len)) {
+      if (nlh->nlmsg_seq != request->nlmsg_seq) continue;
+      if (nlh->nlmsg_type == NLMSG_ERROR) return answer_of(nlh, what);
+      on_message(nlh);
+    }
+  }
+}
+
 Status NetlinkSocket::exchange(const std::vector<char>& bytes, std::uint32_t first_seq, std::uint32_t last_seq,
                                std::uint32_t* failed_seq) {
   MS_CHECK(send(bytes.data(), bytes.size()));

@@ -69,6 +69,9 @@ class NetlinkSocket {
   Status dump(nlmsghdr* request, const std::function<void()>& on_restart,
               const std::function<void(const nlmsghdr*)>& on_message, std::string_view what);
 
+  // Sends one request, to be acknowledged, and calls `on_message` for what comes before that.
+  Status ask(nlmsghdr* request, const std::function<void(const nlmsghdr*)>& on_message, std::string_view what);
+
   // Sends raw bytes and reads answers until the one to `last_seq`, or to `first_seq` if that is an error. Returns the
   // first error and gives its sequence number.
   Status exchange(const std::vector<char>& bytes, std::uint32_t first_seq, std::uint32_t last_seq,

@@ -31,7 +31,8 @@ using namespace kstate;
 // at most 64 KiB, so long ones are split.
 class Batch {
  public:
-  explicit Batch(NetlinkSocket& socket) : socket_(socket), room_(std::make_unique<char[]>(kRoom)) {
+  Batch(NetlinkSocket& socket, Family family)
+      : socket_(socket), family_(static_cast<std::uint16_t>(family)), room_(std::make_unique<char[]>(kRoom)) {
     first_ = socket_.next_seq();
     (void)nftnl_batch_begin(room_.get(), first_);
     take();
@@ -42,7 +43,7 @@ class Batch {
   void add(std::uint16_t type, std::uint16_t flags, std::string what, Fill&& fill) {
     last_ = socket_.next_seq();
     last_at_ = bytes_.size();
-    auto* nlh = nftnl_nlmsg_build_hdr(room_.get(), type, NFPROTO_INET, flags, last_);
+    auto* nlh = nftnl_nlmsg_build_hdr(room_.get(), type, family_, flags, last_);
     fill(nlh);
     take();
     what_.push_back(std::move(what));
@@ -67,6 +68,7 @@ class Batch {
     bytes_.insert(bytes_.end(), room_.get(), room_.get() + NLMSG_ALIGN(nlh->nlmsg_len));
   }
   NetlinkSocket& socket_;
+  std::uint16_t family_;
   std::unique_ptr<char[]> room_;
   std::vector<char> bytes_;
   std::vector<std::string> what_;
@@ -104,7 +106,6 @@ void put_set(Batch& batch, const std::string& name, const SetType& type, std::ui
   auto* s = set.get();
   nftnl_set_set_str(s, NFTNL_SET_TABLE, kTable);
   nftnl_set_set_str(s, NFTNL_SET_NAME, name.c_str());
-  nftnl_set_set_u32(s, NFTNL_SET_FAMILY, NFPROTO_INET);
   nftnl_set_set_u32(s, NFTNL_SET_ID, id);
   nftnl_set_set_u32(s, NFTNL_SET_FLAGS, flags_of(type));
   nftnl_set_set_u32(s, NFTNL_SET_KEY_TYPE, nft_type_of(type.key));
@@ -139,7 +140,6 @@ void put_elements(Batch& batch, bool add, const std::string& name, const SetType
     auto set = checked<SetPtr>(nftnl_set_alloc());
     nftnl_set_set_str(set.get(), NFTNL_SET_TABLE, kTable);
     nftnl_set_set_str(set.get(), NFTNL_SET_NAME, name.c_str());
-    nftnl_set_set_u32(set.get(), NFTNL_SET_FAMILY, NFPROTO_INET);
     for (std::size_t i = at; i < std::min(at + kChunk, elements.size()); ++i) {
       auto* element = nftnl_set_elem_alloc();
       if (!element) throw std::bad_alloc();
@@ -162,7 +162,6 @@ void put_flush(Batch& batch, const std::string& name) {
   auto set = checked<SetPtr>(nftnl_set_alloc());
   nftnl_set_set_str(set.get(), NFTNL_SET_TABLE, kTable);
   nftnl_set_set_str(set.get(), NFTNL_SET_NAME, name.c_str());
-  nftnl_set_set_u32(set.get(), NFTNL_SET_FAMILY, NFPROTO_INET);
   // A removal that names no elements removes all.
   batch.add(NFT_MSG_DELSETELEM, 0, "flush set " + name,
             [&](nlmsghdr* nlh) { nftnl_set_elems_nlmsg_build_payload(nlh, set.get()); });
@@ -198,8 +197,8 @@ void put_rule(Batch& batch, const std::string& chain, const Rule* rule) {
 
 }  // namespace
 
-Status apply_nft(NetlinkSocket& socket, const std::vector<NftOp>& ops) {
-  Batch batch(socket);
+Status apply_nft(NetlinkSocket& socket, const std::vector<NftOp>& ops, Family family) {
+  Batch batch(socket, family);
   std::uint32_t set_id = 0;
   for (auto& op : ops)
     std::visit(Overload{

@@ -61,7 +61,10 @@ constexpr MetaRow kMeta[] = {{MetaKey::mark, NFT_META_MARK},
                              {MetaKey::oifname, NFT_META_OIFNAME},
                              {MetaKey::l4proto, NFT_META_L4PROTO},
                              {MetaKey::nfproto, NFT_META_NFPROTO},
-                             {MetaKey::priority, NFT_META_PRIORITY}};
+                             {MetaKey::priority, NFT_META_PRIORITY},
+                             {MetaKey::iif, NFT_META_IIF},
+                             {MetaKey::oif, NFT_META_OIF},
+                             {MetaKey::protocol, NFT_META_PROTOCOL}};
 
 constexpr std::uint32_t kReturnRoute = NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT;
 
@@ -70,6 +73,11 @@ std::uint32_t number_of(MetaKey key) {
     if (row.key == key) return row.number;
   return 0;
 }
+
+struct BaseRow { Base base; std::uint32_t number; };
+constexpr BaseRow kBases[] = {{Base::network, NFT_PAYLOAD_NETWORK_HEADER},
+                              {Base::transport, NFT_PAYLOAD_TRANSPORT_HEADER},
+                              {Base::link, NFT_PAYLOAD_LL_HEADER}};
 
 constexpr int kNoDirection = -1;
 struct CtRow { CtKey key; std::uint32_t number; int direction; };
@@ -112,9 +120,10 @@ std::optional<Expr> decode_known(const std::string& name, const Reader& r) {
         return Ct{row.key, r.reg(NFTNL_EXPR_CT_DREG)};
   } else if (name == "payload" && r.has(NFTNL_EXPR_PAYLOAD_DREG)) {
     const auto base = r.u32(NFTNL_EXPR_PAYLOAD_BASE);
-    if (base == NFT_PAYLOAD_NETWORK_HEADER || base == NFT_PAYLOAD_TRANSPORT_HEADER)
-      return Payload{base == NFT_PAYLOAD_NETWORK_HEADER ? Base::network : Base::transport,
-                     r.u32(NFTNL_EXPR_PAYLOAD_OFFSET), r.u32(NFTNL_EXPR_PAYLOAD_LEN), r.reg(NFTNL_EXPR_PAYLOAD_DREG)};
+    for (auto& row : kBases)
+      if (row.number == base)
+        return Payload{row.base, r.u32(NFTNL_EXPR_PAYLOAD_OFFSET), r.u32(NFTNL_EXPR_PAYLOAD_LEN),
+                       r.reg(NFTNL_EXPR_PAYLOAD_DREG)};
   } else if (name == "fib") {
     if (r.u32(NFTNL_EXPR_FIB_FLAGS) == kReturnRoute && r.u32(NFTNL_EXPR_FIB_RESULT) == NFT_FIB_RESULT_OIF)
       return ReturnRoute{r.reg(NFTNL_EXPR_FIB_DREG)};
@@ -190,10 +199,10 @@ nftnl_expr* encode(const Expr& expr) {
             return Builder("ct").u32(NFTNL_EXPR_CT_KEY, NFT_CT_MARK).reg(NFTNL_EXPR_CT_SREG, e.from).done();
           },
           [](const Payload& e) {
-            return Builder("payload")
-                .u32(NFTNL_EXPR_PAYLOAD_BASE,
-                     e.base == Base::network ? NFT_PAYLOAD_NETWORK_HEADER : NFT_PAYLOAD_TRANSPORT_HEADER)
-                .u32(NFTNL_EXPR_PAYLOAD_OFFSET, e.offset)
+            Builder b("payload");
+            for (auto& row : kBases)
+              if (row.base == e.base) b.u32(NFTNL_EXPR_PAYLOAD_BASE, row.number);
+            return b.u32(NFTNL_EXPR_PAYLOAD_OFFSET, e.offset)
                 .u32(NFTNL_EXPR_PAYLOAD_LEN, e.length)
                 .reg(NFTNL_EXPR_PAYLOAD_DREG, e.to)
                 .done();

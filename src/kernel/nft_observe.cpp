@@ -32,8 +32,8 @@ using namespace kstate;
 struct Request {
   alignas(nlmsghdr) char buffer[1024];
   nlmsghdr* nlh;
-  explicit Request(std::uint16_t type, bool in_table = true)
-      : nlh(nftnl_nlmsg_build_hdr(buffer, type, NFPROTO_INET, 0, 0)) {
+  Request(Family family, std::uint16_t type, bool in_table = true)
+      : nlh(nftnl_nlmsg_build_hdr(buffer, type, static_cast<std::uint16_t>(family), 0, 0)) {
     // The table's name is attribute 1 of every kind of dump request but NFT_MSG_GETTABLE's.
     if (in_table) mnl_attr_put_strz(nlh, NFTA_CHAIN_TABLE, kTable);
   }
@@ -59,11 +59,11 @@ Rule rule_of(const nftnl_rule* rule) {
 
 }  // namespace
 
-bool take_table(Table& out, const nlmsghdr* nlh, std::uint32_t port) {
+bool take_table(Table& out, const nlmsghdr* nlh, std::uint32_t port, Family family) {
   TablePtr table(nftnl_table_alloc());
   auto* t = table.get();
   if (nftnl_table_nlmsg_parse(nlh, t) < 0 || !ours(nftnl_table_get_str(t, NFTNL_TABLE_NAME)) ||
-      nftnl_table_get_u32(t, NFTNL_TABLE_FAMILY) != NFPROTO_INET)
+      nftnl_table_get_u32(t, NFTNL_TABLE_FAMILY) != static_cast<std::uint32_t>(family))
     return false;
   const auto flags = nftnl_table_get_u32(t, NFTNL_TABLE_FLAGS);
   out.dormant = flags & NFT_TABLE_F_DORMANT;
@@ -141,27 +141,27 @@ void take_counter(const std::function<void(const std::string&, std::uint64_t)>& 
 
 namespace {
 
-Result<std::optional<Table>> find_table(NetlinkSocket& socket) {
-  Request request(NFT_MSG_GETTABLE, false);
+Result<std::optional<Table>> find_table(NetlinkSocket& socket, Family family) {
+  Request request(family, NFT_MSG_GETTABLE, false);
   std::optional<Table> found;
   MS_CHECK(dump(
       socket, request, [&] { found.reset(); },
       [&](const nlmsghdr* nlh) {
-        if (Table table; take_table(table, nlh, socket.port_id())) found = std::move(table);
+        if (Table table; take_table(table, nlh, socket.port_id(), family)) found = std::move(table);
       },
       "list nft tables"));
   return found;
 }
 
-Status observe_chains(NetlinkSocket& socket, Table& out) {
-  Request request(NFT_MSG_GETCHAIN);
+Status observe_chains(NetlinkSocket& socket, Family family, Table& out) {
+  Request request(family, NFT_MSG_GETCHAIN);
   return dump(
       socket, request, [&] { out.chains.clear(); }, [&](const nlmsghdr* nlh) { take_chain(out, nlh); },
       "list nft chains");
 }
 
-Status observe_rules(NetlinkSocket& socket, Table& out) {
-  Request request(NFT_MSG_GETRULE);
+Status observe_rules(NetlinkSocket& socket, Family family, Table& out) {
+  Request request(family, NFT_MSG_GETRULE);
   return dump(
       socket, request,
       [&] {
@@ -170,14 +170,14 @@ Status observe_rules(NetlinkSocket& socket, Table& out) {
       [&](const nlmsghdr* nlh) { take_rule(out, nlh); }, "list nft rules");
 }
 
-Status observe_sets(NetlinkSocket& socket, Table& out) {
-  Request request(NFT_MSG_GETSET);
+Status observe_sets(NetlinkSocket& socket, Family family, Table& out) {
+  Request request(family, NFT_MSG_GETSET);
   return dump(
       socket, request, [&] { out.sets.clear(); }, [&](const nlmsghdr* nlh) { take_set(out, nlh); }, "list nft sets");
 }
 
-Status observe_elements(NetlinkSocket& socket, const std::string& name, Set& set) {
-  Request request(NFT_MSG_GETSETELEM);
+Status observe_elements(NetlinkSocket& socket, Family family, const std::string& name, Set& set) {
+  Request request(family, NFT_MSG_GETSETELEM);
   mnl_attr_put_strz(request.nlh, NFTA_SET_ELEM_LIST_SET, name.c_str());
   std::set<Element> found;
   MS_CHECK(dump(
@@ -187,33 +187,33 @@ Status observe_elements(NetlinkSocket& socket, const std::string& name, Set& set
   return {};
 }
 
-Status each_counter(NetlinkSocket& socket, const std::function<void()>& restart,
+Status each_counter(NetlinkSocket& socket, Family family, const std::function<void()>& restart,
                     const std::function<void(const std::string&, std::uint64_t)>& take) {
-  Request request(NFT_MSG_GETOBJ);
+  Request request(family, NFT_MSG_GETOBJ);
   return dump(
       socket, request, restart, [&](const nlmsghdr* nlh) { take_counter(take, nlh); }, "list nft counters");
 }
 
 }  // namespace
 
-Result<std::optional<Table>> observe_table(NetlinkSocket& socket) {
-  MS_TRY(auto found, find_table(socket));
+Result<std::optional<Table>> observe_table(NetlinkSocket& socket, Family family) {
+  MS_TRY(auto found, find_table(socket, family));
   if (!found) return found;
   Table& out = *found;
-  MS_CHECK(observe_chains(socket, out));
-  MS_CHECK(observe_rules(socket, out));
-  MS_CHECK(observe_sets(socket, out));
-  for (auto& [name, set] : out.sets) MS_CHECK(observe_elements(socket, name, set));
+  MS_CHECK(observe_chains(socket, family, out));
+  MS_CHECK(observe_rules(socket, family, out));
+  MS_CHECK(observe_sets(socket, family, out));
+  for (auto& [name, set] : out.sets) MS_CHECK(observe_elements(socket, family, name, set));
   MS_CHECK(each_counter(
-      socket, [&] { out.counters.clear(); },
+      socket, family, [&] { out.counters.clear(); },
       [&](const std::string& name, std::uint64_t) { out.counters.insert(name); }));
   return found;
 }
 
-Result<std::map<std::string, std::uint64_t>> read_counters(NetlinkSocket& socket) {
+Result<std::map<std::string, std::uint64_t>> read_counters(NetlinkSocket& socket, Family family) {
   std::map<std::string, std::uint64_t> out;
   MS_CHECK(each_counter(
-      socket, [&] { out.clear(); }, [&](const std::string& name, std::uint64_t packets) { out[name] = packets; }));
+      socket, family, [&] { out.clear(); }, [&](const std::string& name, std::uint64_t packets) { out[name] = packets; }));
   return out;
 }
 

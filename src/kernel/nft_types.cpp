@@ -15,7 +15,8 @@ using kstate::Field;
 // nft's own numbers of its data types, and how many bits each takes in the number of a concatenation.
 struct Row { Field field; std::uint32_t number; };
 constexpr Row kTypes[] = {{Field::ipv4, 7},      {Field::ipv6, 8},  {Field::protocol, 12}, {Field::port, 13},
-                          {Field::mark, 19},     {Field::number, 19}, {Field::ifname, 41}};
+                          {Field::mark, 19},     {Field::number, 19}, {Field::ifname, 41},
+                          {Field::mac, 9},       {Field::index, 20}};
 constexpr unsigned kTypeBits = 6;
 
 struct HookRow { kstate::Hook::Place place; std::uint32_t number; };

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 
 #include "microseg/kstate/segment.h"
+#include "nft.h"
 
 struct nlmsghdr;
 
@@ -21,8 +23,21 @@ void take_address(FoundLinks& found, const nlmsghdr* nlh);
 void take_route(FoundLinks& found, const nlmsghdr* nlh);
 void take_neighbour(FoundLinks& found, const nlmsghdr* nlh);
 
+// A link, as far as it may be a bridge or a bridge's port.
+struct FoundPort {
+  std::string name;
+  int master = 0;  // of ports
+  bool isolated = false, learning = true;
+  std::set<Mac> kept{};
+  std::optional<std::int32_t> other_end_in{};  // the number by which this namespace calls that of the other end
+};
+using FoundPorts = std::map<int, FoundPort>;  // by ifindex
+void take_port(FoundPorts& found, const nlmsghdr* nlh);
+void take_kept(FoundPorts& found, const nlmsghdr* nlh);
+std::map<kstate::PortIndex, kstate::BridgePort> ports_of(const FoundPorts& found);
+
 // Whether it is our table; `port` is the asking socket's.
-bool take_table(kstate::Table& out, const nlmsghdr* nlh, std::uint32_t port);
+bool take_table(kstate::Table& out, const nlmsghdr* nlh, std::uint32_t port, Family family = Family::inet);
 void take_chain(kstate::Table& out, const nlmsghdr* nlh);
 void take_rule(kstate::Table& out, const nlmsghdr* nlh);  // of a chain that was taken before
 void take_set(kstate::Table& out, const nlmsghdr* nlh);   // without its elements

@@ -56,6 +56,15 @@ std::vector<Capability> probe() {
   test("nf_tables named counters", try_nft(ns, {AddCounter{"probe"}, AddRule{"probe", {Count{"probe"}}}}));
   test("nf_tables interval sets of concatenations",
        try_nft(ns, {AddSet{"probe", {{Field::number, Field::number, Field::protocol, Field::port}, std::nullopt, true}}}));
+  auto bridge = [&]() -> Status {
+    MS_TRY(auto socket, NetlinkSocket::open(ns, NETLINK_NETFILTER));
+    const Rule rule{Meta{MetaKey::iif, 8}, Payload{Base::link, 6, 6, 0}, Count{"probe"}};
+    MS_CHECK(apply_nft(socket, {AddTable{}, AddCounter{"probe"}, AddChain{"probe", Hook{Hook::Place::forward, 0, false}},
+                                AddRule{"probe", rule}},
+                       Family::bridge));
+    return apply_nft(socket, {DelTable{}}, Family::bridge);
+  };
+  test("nf_tables family bridge", bridge());
   test("nf_tables tables that outlive their owner", try_owned_table(ns), false);
   test("nf_tables fib, to guard VXLAN between hosts",
        try_nft(ns, {AddRule{"probe", {ReturnRoute{8}, Cmp{8, true, bytes_of_mark(0)}}}}), false);

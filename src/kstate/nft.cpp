@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <cstdio>
 #include <cstring>
 
 #include "microseg/addr/addr.h"
@@ -42,13 +43,22 @@ std::string field_text(Field field, const Bytes& b) {
     case Field::number: return std::to_string(ntohl(host32(b)));
     case Field::protocol: return std::to_string(byte(0));
     case Field::port: return std::to_string(byte(0) * 256 + byte(1));
+    case Field::index: return std::to_string(host32(b));
+    case Field::mac: {
+      char out[18];
+      (void)std::snprintf(out, sizeof out, "%02x:%02x:%02x:%02x:%02x:%02x", byte(0), byte(1), byte(2), byte(3), byte(4),
+                          byte(5));
+      return out;
+    }
   }
   return {};
 }
 
 std::string reg(unsigned n) { return "r" + std::to_string(n); }
 
-constexpr const char* kMetaNames[] = {"mark", "iifname", "oifname", "l4proto", "nfproto", "priority"};
+constexpr const char* kMetaNames[] = {"mark", "iifname", "oifname", "l4proto", "nfproto", "priority", "iif",
+                                      "oif",  "protocol"};
+constexpr const char* kBaseNames[] = {"nh", "th", "ll"};
 constexpr const char* kCtNames[] = {"state",           "direction",       "mark",           "original ip saddr",
                                     "original ip daddr", "original ip6 saddr", "original ip6 daddr", "status",
                                     "reply ip saddr", "reply ip6 saddr"};
@@ -63,7 +73,7 @@ std::string text(const Expr& expr) {
           [](const Ct& e) { return reg(e.to) + " = ct " + kCtNames[static_cast<int>(e.key)]; },
           [](const SetCtMark& e) { return "ct mark = " + reg(e.from); },
           [](const Payload& e) {
-            return reg(e.to) + " = " + (e.base == Base::network ? "nh" : "th") + "[" + std::to_string(e.offset) + "," +
+            return reg(e.to) + " = " + kBaseNames[static_cast<int>(e.base)] + "[" + std::to_string(e.offset) + "," +
                    std::to_string(e.length) + "]";
           },
           [](const ReturnRoute& e) { return reg(e.to) + " = fib saddr . iif oif"; },
@@ -100,9 +110,10 @@ std::string text(const Expr& expr) {
 unsigned length_of(Field field) {
   switch (field) {
     case Field::ifname: case Field::ipv6: return 16;
-    case Field::ipv4: case Field::mark: case Field::number: return 4;
+    case Field::ipv4: case Field::mark: case Field::number: case Field::index: return 4;
     case Field::protocol: return 1;
     case Field::port: return 2;
+    case Field::mac: return 6;
   }
   return 0;
 }
@@ -149,6 +160,8 @@ Bytes bytes_of_mark(std::uint32_t value) {
   std::memcpy(b.data(), &value, 4);
   return b;
 }
+
+Bytes bytes_of_index(std::uint32_t value) { return bytes_of_mark(value); }
 
 Bytes bytes_of_number(std::uint32_t value) { return bytes_of_mark(htonl(value)); }
 

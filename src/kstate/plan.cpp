@@ -70,6 +70,10 @@ std::string lines(const Op& op) {
             for (auto& part : o.ops) out += line(part) + "\n";
             return out + "nft commit\n";
           },
+          [](const BindPort& o) {
+            return "bridge port " + std::to_string(o.port) +
+                   (o.mac ? " isolated on learning off keep " + o.mac->str() : " isolated off learning on") + "\n";
+          },
           [](const Quiesce&) -> std::string { return "wait for packets under way\n"; },
           [](const PurgeConnections& o) {
             return "conntrack -D -m " + std::to_string(o.value) + "/" + std::to_string(o.mask) + "\n";

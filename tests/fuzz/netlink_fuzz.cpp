@@ -21,6 +21,7 @@
 #include <libnftnl/set.h>
 #include <libnftnl/table.h>
 #include <linux/if_addr.h>
+#include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/netfilter.h>
@@ -36,7 +37,8 @@ namespace {
 using namespace microseg;
 using namespace microseg::kernel;
 
-enum Reader { kLink, kAddress, kRoute, kNeighbour, kTableReader, kChain, kRule, kSet, kElements, kCounter, kReaders };
+enum Reader { kLink, kAddress, kRoute, kNeighbour, kPort, kKept, kTableReader, kChain, kRule, kSet, kElements, kCounter,
+              kReaders };
 
 // A message without its nlmsghdr, built by `fill`.
 template <class Fill>
@@ -77,6 +79,27 @@ std::vector<std::string> templates() {
     mnl_attr_put_u32(nlh, IFLA_MTU, 1500);
     mnl_attr_put(nlh, IFLA_ADDRESS, 6, kMac);
     mnl_attr_put_strz(nlh, IFLA_IFALIAS, "microseg:0a1b2c3d4e5f");
+  });
+  out[kPort] = message([](nlmsghdr* nlh) {
+    auto* ifi = static_cast<ifinfomsg*>(mnl_nlmsg_put_extra_header(nlh, sizeof(ifinfomsg)));
+    ifi->ifi_index = 3;
+    mnl_attr_put_strz(nlh, IFLA_IFNAME, "veth3");
+    mnl_attr_put_u32(nlh, IFLA_MASTER, 2);
+    mnl_attr_put_u32(nlh, IFLA_LINK_NETNSID, 1);
+    auto* info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
+    mnl_attr_put_strz(nlh, IFLA_INFO_SLAVE_KIND, "bridge");
+    auto* settings = mnl_attr_nest_start(nlh, IFLA_INFO_SLAVE_DATA);
+    mnl_attr_put_u8(nlh, IFLA_BRPORT_ISOLATED, 1);
+    mnl_attr_put_u8(nlh, IFLA_BRPORT_LEARNING, 0);
+    mnl_attr_nest_end(nlh, settings);
+    mnl_attr_nest_end(nlh, info);
+  });
+  out[kKept] = message([](nlmsghdr* nlh) {
+    auto* ndm = static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(nlh, sizeof(ndmsg)));
+    ndm->ndm_ifindex = 3;
+    ndm->ndm_state = NUD_NOARP;
+    ndm->ndm_flags = NTF_STICKY;
+    mnl_attr_put(nlh, NDA_LLADDR, 6, kMac);
   });
   out[kAddress] = message([](nlmsghdr* nlh) {
     auto* ifa = static_cast<ifaddrmsg*>(mnl_nlmsg_put_extra_header(nlh, sizeof(ifaddrmsg)));
@@ -192,6 +215,9 @@ void read(Reader reader, const nlmsghdr* nlh) {
   FoundLinks links;
   kstate::Link link;
   links.emplace(2, std::pair{IfName::parse("ms2").value(), link});
+  FoundPorts ports;
+  ports[2].name = "br";
+  ports[3] = FoundPort{"veth3", 2};
   kstate::Table table;
   table.chains["forward"];
   std::set<kstate::Element> elements;
@@ -201,6 +227,8 @@ void read(Reader reader, const nlmsghdr* nlh) {
     case kAddress: take_address(links, nlh); break;
     case kRoute: take_route(links, nlh); break;
     case kNeighbour: take_neighbour(links, nlh); break;
+    case kPort: take_port(ports, nlh); break;
+    case kKept: take_kept(ports, nlh); break;
     case kTableReader: (void)take_table(table, nlh, 1); break;
     case kChain: take_chain(table, nlh); break;
     case kRule: take_rule(table, nlh); break;
@@ -211,6 +239,7 @@ void read(Reader reader, const nlmsghdr* nlh) {
   }
   std::string text;
   for (auto& [index, found] : links) text += kstate::to_text(kstate::Plan{kstate::MendLink{found.first, found.second}});
+  for (auto& [index, port] : ports_of(ports)) text += port.link.str() + port.bridge.str();
   for (auto& [name, chain] : table.chains)
     for (auto& rule : chain.rules) text += kstate::to_text(rule);
 }

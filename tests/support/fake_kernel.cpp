@@ -9,6 +9,8 @@ namespace {
 
 using namespace kstate;
 
+bool is_host(const std::string& name) { return name == kernel::kHost || name == kernel::kHostPorts; }
+
 unsigned padded(Field field) { return (length_of(field) + 3) / 4 * 4; }
 
 // Whether a key is within an element's ranges, in every field.
@@ -166,23 +168,25 @@ FakeKernel::FakeKernel()
 Result<std::vector<std::string>> FakeKernel::segments() {
   std::vector<std::string> out;
   for (auto& [name, segment] : state)
-    if (name != kernel::kHost && !unmounted.contains(name)) out.push_back(name);
+    if (!is_host(name) && !unmounted.contains(name)) out.push_back(name);
   return out;
 }
 
 Segment* FakeKernel::find(const std::string& name) {
-  if (name == kernel::kHost) return &state[name];
+  if (is_host(name)) return &state[name];
   auto it = state.find(name);
   return it == state.end() ? nullptr : &it->second;
 }
 
 void FakeKernel::lose_owner() {
-  auto& table = state[kernel::kHost].table;
-  if (knows_owners && table && table->owner == Owner::us) table->owner = Owner::gone;
+  for (auto* name : {kernel::kHost, kernel::kHostPorts}) {
+    auto& table = state[name].table;
+    if (knows_owners && table && table->owner == Owner::us) table->owner = Owner::gone;
+  }
 }
 
 Status FakeKernel::create_segment(const std::string& name) {
-  if (name == kernel::kHost) return error_from_errno(EINVAL, "create network namespace");
+  if (is_host(name)) return error_from_errno(EINVAL, "create network namespace");
   if (refuse_segments) return error_from_errno(refuse_segments, "create network namespace");
   unmounted.erase(name);
   if (auto [it, fresh] = state.try_emplace(name); fresh) it->second.sysctls = sysctls;
@@ -190,7 +194,7 @@ Status FakeKernel::create_segment(const std::string& name) {
 }
 
 Status FakeKernel::delete_segment(const std::string& name) {
-  if (name == kernel::kHost) return error_from_errno(EINVAL, "delete network namespace");
+  if (is_host(name)) return error_from_errno(EINVAL, "delete network namespace");
   state.erase(name);
   peers.erase(name);
   marks.erase(name);
@@ -207,13 +211,23 @@ Result<Segment> FakeKernel::observe(const std::string& name, const std::vector<s
   return out;
 }
 
+Result<PortIndex> FakeKernel::port_of(const std::string& sandbox, const IfName& bridge) {
+  auto end = ends.find(sandbox);
+  auto& ports = state[kernel::kHostPorts].ports;
+  if (end == ends.end() || !ports.contains(end->second) || ports.at(end->second).bridge != bridge)
+    return error_from_errno(ENOENT, "find port of " + sandbox);
+  return end->second;
+}
+
 Status FakeKernel::apply(const std::string& name, const Op& op) {
   const std::size_t number = applies++;
   auto* found = find(name);
   if (!found) return error_from_errno(ENOENT, "open network namespace " + name);
   auto& segment = *found;
   int err = refuse_all;
-  if (name == kernel::kHost && !std::holds_alternative<Nft>(op) && !std::holds_alternative<Quiesce>(op)) err = EOPNOTSUPP;
+  const bool binds = std::holds_alternative<BindPort>(op);
+  if (is_host(name) && !binds && !std::holds_alternative<Nft>(op) && !std::holds_alternative<Quiesce>(op)) err = EOPNOTSUPP;
+  if (binds && name != kernel::kHostPorts) err = EOPNOTSUPP;
   if (auto told = fail.find(number); told != fail.end()) {
     err = told->second;
     fail.erase(told);
@@ -262,6 +276,14 @@ Status FakeKernel::apply(const std::string& name, const Op& op) {
             },
             [&](const Announce&) { return segment.vxlan ? 0 : ENODEV; },
             [&](const Nft& o) { return apply_nft(segment.table, o.ops); },
+            [&](const BindPort& o) {
+              auto port = segment.ports.find(o.port);
+              if (port == segment.ports.end()) return ENOENT;
+              port->second.isolated = o.mac.has_value();
+              port->second.learning = !o.mac;
+              port->second.kept = o.mac ? std::set<Mac>{*o.mac} : std::set<Mac>{};
+              return 0;
+            },
             [](const Quiesce&) { return 0; },
             [&](const PurgeConnections& o) {
               std::erase_if(marks[name], [&](std::uint32_t mark) { return (mark & o.mask) == o.value; });

@@ -24,6 +24,7 @@ class FakeKernel final : public kernel::Kernel {
   std::vector<std::string> log;                             // every op that was done, as its text
   std::map<std::size_t, int> fail;                          // nth apply(), counted from 0 -> errno, once
   std::size_t applies = 0;                                  // how often apply() was called
+  std::map<std::string, kstate::PortIndex> ends;            // sandbox -> the port that leads there, if one does
   bool knows_owners = true;                                 // of tables: Linux 6.9 and up
   int refuse_segments = 0;                                  // errno for create_segment, until it is 0 again
   int refuse_all = 0;                                       // errno for each apply()
@@ -33,13 +34,14 @@ class FakeKernel final : public kernel::Kernel {
   // A kernel that has every sysctl of a segment, at Linux's defaults where they matter.
   FakeKernel();
 
-  // What a daemon's death leaves to the next one: the table at kernel::kHost without an owner.
+  // What a daemon's death leaves to the next one: the tables at kernel::kHost and kHostPorts without an owner.
   void lose_owner();
 
   Result<std::vector<std::string>> segments() override;
   Status create_segment(const std::string& name) override;
   Status delete_segment(const std::string& name) override;
   Result<kstate::Segment> observe(const std::string& name, const std::vector<std::string>& paths) override;
+  Result<kstate::PortIndex> port_of(const std::string& sandbox, const IfName& bridge) override;
   Status apply(const std::string& name, const kstate::Op& op) override;
   Result<std::map<std::string, std::uint64_t>> counters(const std::string& name) override;
   void watch(std::function<void(const std::string&)> on_change) override { changed = std::move(on_change); }

@@ -65,6 +65,8 @@ class Machine {
       case MetaKey::oifname: put(e.to, bytes_of_ifname(packet_.out)); break;
       case MetaKey::l4proto: put(e.to, byte(packet_.protocol)); break;
       case MetaKey::nfproto: put(e.to, byte(packet_.source.is_v4() ? 2 : 10)); break;
+      case MetaKey::iif: case MetaKey::oif: case MetaKey::protocol:
+        throw std::logic_error("only frames on bridges are judged by these; the real kernel is tried with them");
     }
     return kGoOn;
   }

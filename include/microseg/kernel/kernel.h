@@ -18,6 +18,11 @@ namespace microseg::kernel {
 // Nft and Quiesce, counters() and watch() know it too. It is never listed, made or deleted.
 inline constexpr const char* kHost = "@host";
 
+// The same namespace's bridge ports: observe() shows those of every bridge and our table of family bridge, apply() takes
+// Nft (on that table), BindPort and Quiesce, counters() knows the table; watch() tells of it and of ports that come, go
+// or change. Never listed, made or deleted.
+inline constexpr const char* kHostPorts = "@ports";
+
 class Kernel {
  public:
   virtual ~Kernel() = default;
@@ -25,7 +30,7 @@ class Kernel {
   // Names of the segments that exist, i.e. namespaces mounted in our directory.
   virtual Result<std::vector<std::string>> segments() = 0;
   // Success when it exists already. A namespace that is alive but has lost its mount gets it back.
-  // invalid: kHost, here and in delete_segment.
+  // invalid: kHost and kHostPorts, here and in delete_segment.
   virtual Status create_segment(const std::string& name) = 0;
   // With all that is in it. Success when it is gone already.
   virtual Status delete_segment(const std::string& name) = 0;
@@ -35,8 +40,14 @@ class Kernel {
   // not_found: no such segment.
   virtual Result<kstate::Segment> observe(const std::string& name, const std::vector<std::string>& sysctls) = 0;
 
+  // The port of `bridge` in the host's namespace whose other end is in this sandbox (a namespace's path), e.g. the one
+  // by which the gateway bridge reaches a container. Judged from the host's side: nothing that a container can do to its
+  // own links makes another's port look like its own.
+  //   not_found  no such sandbox, or none of its links leads to that bridge
+  virtual Result<kstate::PortIndex> port_of(const std::string& sandbox, const IfName& bridge) = 0;
+
   // Does one op. On error nothing of an nft transaction or of a link remains.
-  //   not_found    DelLink or MendLink of an absent link; AddLink into a sandbox that is gone
+  //   not_found    DelLink, MendLink or BindPort of an absent link; AddLink into a sandbox that is gone
   //   exists       AddLink of a present name
   //   unavailable  the kernel was busy: observe and try again
   //   denied       the host's table has another owner, a daemon that still runs

@@ -25,6 +25,8 @@ enum class Field {
   number,   // 4, network order: a class where ranges are compared, which pipapo does byte by byte from the left
   protocol, // 1, padded to 4
   port,     // 2, padded to 4
+  index,    // 4, host order: an interface's number, as `meta iif` holds it
+  mac,      // 6, padded to 8
 };
 unsigned length_of(Field field);  // bytes without padding
 
@@ -55,13 +57,13 @@ struct Set {
 // ---- rules: the kernel's virtual machine, one struct per instruction we use ----
 // Registers are counted in 32-bit units, 0..15 (NFT_REG32_00 + n).
 
-enum class MetaKey { mark, iifname, oifname, l4proto, nfproto, priority };
+enum class MetaKey { mark, iifname, oifname, l4proto, nfproto, priority, iif, oif, protocol };
 enum class CtKey {
   state, direction, mark, original_source4, original_target4, original_source6, original_target6,
   status,  // 4 bytes, host order: IPS_* bits
   reply_source4, reply_source6,
 };
-enum class Base { network, transport };
+enum class Base { network, transport, link };  // link: as it was on the wire, with its VLAN tag
 
 struct Meta { MetaKey key; unsigned to; auto operator<=>(const Meta&) const = default; };
 struct SetMeta { MetaKey key; unsigned from; auto operator<=>(const SetMeta&) const = default; };  // mark, priority
@@ -135,5 +137,6 @@ Bytes bytes_of_mark(std::uint32_t value);    // host order
 Bytes bytes_of_number(std::uint32_t value);  // network order
 Bytes bytes_of_protocol(std::uint8_t value);
 Bytes bytes_of_port(std::uint16_t value);
+Bytes bytes_of_index(std::uint32_t value);   // host order
 
 }  // namespace microseg::kstate

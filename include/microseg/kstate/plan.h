@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -41,13 +42,16 @@ struct MendVxlan { Vxlan vxlan; };
 // neighbour advertisement): who sent to them elsewhere sends here from now on. Nothing that can be observed.
 struct Announce { std::vector<Ip> addresses; };
 struct Nft { std::vector<NftOp> ops; };
+// Makes a bridge's port one of ours: isolated, learning nothing, `mac` kept at it and no other. Without `mac`: as Docker
+// made it. Only at kernel::kHostPorts.
+struct BindPort { PortIndex port = 0; std::optional<Mac> mac{}; };
 // Waits until every packet that began its way through the rules before now has ended it.
 struct Quiesce {};
 // Deletes the segment's tracked connections with (mark & mask) == value; mask 0 deletes all.
 struct PurgeConnections { std::uint32_t value = 0, mask = 0; };
 
-using Op = std::variant<SetSysctl, AddLink, DelLink, MendLink, AddVxlan, DelVxlan, MendVxlan, Announce, Nft, Quiesce,
-                        PurgeConnections>;
+using Op = std::variant<SetSysctl, AddLink, DelLink, MendLink, AddVxlan, DelVxlan, MendVxlan, Announce, Nft, BindPort,
+                        Quiesce, PurgeConnections>;
 using Plan = std::vector<Op>;
 
 // One line per op, in the words of ip(8) and nft(8). For logs, the CLI and tests.

@@ -11,6 +11,7 @@
 
 #include "microseg/addr/addr.h"
 #include "microseg/kstate/nft.h"
+#include "microseg/kstate/ports.h"
 
 namespace microseg::kstate {
 
@@ -70,6 +71,7 @@ struct Segment {
   std::map<IfName, Link> links;
   std::optional<Vxlan> vxlan;
   std::optional<Table> table;
+  std::map<PortIndex, BridgePort> ports;  // of every bridge; only at kernel::kHostPorts
 };
 
 }  // namespace microseg::kstate

@@ -1,0 +1,18 @@
+// The same for the ports of the gateway bridge (kernel::kHostPorts): desired, observed -> ordered ops. Pure.
+//
+// A port is isolated before its addresses are let through, and is left as it was found only where a table of ours says
+// that we had bound it. Ports of others are never changed.
+#pragma once
+
+#include <optional>
+
+#include "microseg/kstate/plan.h"
+#include "microseg/kstate/ports.h"
+
+namespace microseg::reconcile {
+
+// Absent: nothing of ours is on the bridge; the table goes. A bound port that is not there any more, or is another
+// bridge's, counts as unplaced: its addresses stay forbidden to all. Empty when observed is what is desired.
+kstate::Plan plan_ports(const std::optional<kstate::GatewayPorts>& desired, const kstate::Segment& observed);
+
+}  // namespace microseg::reconcile

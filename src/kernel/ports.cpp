@@ -1,0 +1,117 @@
+#include "ports.h"
+
+#include <linux/if.h>
+#include <linux/if_bridge.h>
+#include <linux/if_link.h>
+#include <linux/neighbour.h>
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "netns.h"
+#include "observers.h"
+#include "rtnl_messages.h"
+
+namespace microseg::kernel {
+namespace {
+
+using kstate::PortIndex;
+
+// How a namespace calls another one (nsid): a number of its own, or none yet.
+Result<std::optional<std::int32_t>> number_of(NetlinkSocket& socket, const Fd& netns) {
+  alignas(nlmsghdr) char buffer[256];
+  auto* nlh = mnl_nlmsg_put_header(buffer);
+  nlh->nlmsg_type = RTM_GETNSID;
+  mnl_nlmsg_put_extra_header(nlh, sizeof(rtgenmsg));
+  mnl_attr_put_u32(nlh, NETNSA_FD, static_cast<std::uint32_t>(netns.get()));
+  std::optional<std::int32_t> out;
+  MS_CHECK(socket.ask(
+      nlh,
+      [&](const nlmsghdr* answer) {
+        for_each_attr(answer, sizeof(rtgenmsg), [&](const nlattr* a) {
+          if (mnl_attr_get_type(a) != NETNSA_NSID || mnl_attr_validate(a, MNL_TYPE_U32) < 0) return;
+          if (auto id = static_cast<std::int32_t>(mnl_attr_get_u32(a)); id >= 0) out = id;
+        });
+      },
+      "ask for the number of a namespace"));
+  return out;
+}
+
+Result<FoundPorts> list_ports(NetlinkSocket& socket) {
+  FoundPorts found;
+  alignas(nlmsghdr) char buffer[256];
+  auto* nlh = mnl_nlmsg_put_header(buffer);
+  nlh->nlmsg_type = RTM_GETLINK;
+  mnl_nlmsg_put_extra_header(nlh, sizeof(ifinfomsg));
+  MS_CHECK(socket.dump(
+      nlh, [&] { found = {}; }, [&](const nlmsghdr* m) { take_port(found, m); }, "list bridge ports"));
+  return found;
+}
+
+void put_port(Messages& out, PortIndex port, bool ours) {
+  auto* nlh = out.add(RTM_SETLINK, 0, sizeof(ifinfomsg));
+  auto* ifi = static_cast<ifinfomsg*>(mnl_nlmsg_get_payload(nlh));
+  ifi->ifi_family = AF_BRIDGE;
+  ifi->ifi_index = static_cast<int>(port);
+  auto* attributes = mnl_attr_nest_start(nlh, IFLA_PROTINFO);
+  attributes->nla_type |= NLA_F_NESTED;
+  mnl_attr_put_u8(nlh, IFLA_BRPORT_ISOLATED, ours);
+  mnl_attr_put_u8(nlh, IFLA_BRPORT_LEARNING, !ours);
+  mnl_attr_nest_end(nlh, attributes);
+  out.says("set bridge port " + std::to_string(port));
+}
+
+void put_kept(Messages& out, PortIndex port, const Mac& mac, bool add) {
+  auto* nlh = out.add(add ? RTM_NEWNEIGH : RTM_DELNEIGH, add ? NLM_F_CREATE | NLM_F_REPLACE : 0, sizeof(ndmsg));
+  auto* ndm = static_cast<ndmsg*>(mnl_nlmsg_get_payload(nlh));
+  ndm->ndm_family = AF_BRIDGE;
+  ndm->ndm_ifindex = static_cast<int>(port);
+  ndm->ndm_state = NUD_NOARP;
+  ndm->ndm_flags = add ? NTF_MASTER | NTF_STICKY : NTF_MASTER;
+  put_mac(nlh, NDA_LLADDR, mac);
+  out.says(std::string(add ? "keep " : "release ") + mac.str() + " at bridge port " + std::to_string(port));
+}
+
+}  // namespace
+
+Result<std::map<PortIndex, kstate::BridgePort>> observe_ports(NetlinkSocket& socket) {
+  MS_TRY(auto found, list_ports(socket));
+  alignas(nlmsghdr) char buffer[256];
+  auto* nlh = mnl_nlmsg_put_header(buffer);
+  nlh->nlmsg_type = RTM_GETNEIGH;
+  static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(nlh, sizeof(ndmsg)))->ndm_family = AF_BRIDGE;
+  MS_CHECK(socket.dump(
+      nlh,
+      [&] {
+        for (auto& [index, link] : found) link.kept.clear();
+      },
+      [&](const nlmsghdr* m) { take_kept(found, m); }, "list kept MACs"));
+  return ports_of(found);
+}
+
+Status bind_port(NetlinkSocket& socket, PortIndex port, const std::optional<Mac>& mac) {
+  MS_TRY(auto ports, observe_ports(socket));
+  auto it = ports.find(port);
+  if (it == ports.end()) return Error{Errc::not_found, 0, "no bridge port " + std::to_string(port)};
+  Messages out;
+  // First, so that there is no moment in which the bridge neither knows the MAC nor may learn it.
+  if (mac) put_kept(out, port, *mac, true);
+  put_port(out, port, mac.has_value());
+  for (auto& kept : it->second.kept)
+    if (kept != mac) put_kept(out, port, kept, false);
+  return socket.request(out);
+}
+
+Result<PortIndex> port_of(NetlinkSocket& socket, const std::string& sandbox, const IfName& bridge) {
+  MS_TRY(auto netns, open_netns(sandbox));
+  MS_TRY(auto found, list_ports(socket));
+  MS_TRY(auto id, number_of(socket, netns));  // given, at the latest, as the listing named it
+  for (auto& [index, port] : ports_of(found))
+    if (id && port.bridge == bridge && found.at(index).other_end_in == id) return index;
+  return Error{Errc::not_found, 0, "no port of " + bridge.str() + " leads to sandbox " + sandbox};
+}
+
+}  // namespace microseg::kernel
