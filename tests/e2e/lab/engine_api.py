@@ -76,6 +76,7 @@ class EngineApi:
         endpoint = {"DriverOpts": {"microseg.service": service}} if service else {}
         return self.call("POST", "/containers/create", {
             "Image": image, "Cmd": command, "Labels": labels or {}, "StopTimeout": 1,
+            "ExposedPorts": {port: {} for port in more.get("PortBindings", {})},
             "HostConfig": {"NetworkMode": network, "Init": False, **more},
             "NetworkingConfig": {"EndpointsConfig": {network: endpoint}}}, name=name)["Id"]
 

@@ -1,0 +1,40 @@
+"""Containers whose first instruction sends to the world: with permission none is refused, without nothing arrives."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+from lab.image import IMAGE
+from lab.outside import Outside
+from lab.registry import expect, test
+
+STARTS = 200
+POLICY = "allow early -> world : 8000"
+
+
+@test("north starts", engines=("20.10.24", "28.5.2"))
+def starts(context):
+    outside = Outside(context)
+    api = outside.host.api
+    api.create_network("first", outside.microseg.driver, ["10.71.0.0/22"], {"microseg.policy": POLICY})
+    # Packets are counted before anything else looks at them: a SYN that is answered by nobody counts, too.
+    outside.count(allowed=8000, forbidden=8001)
+    addresses = [outside.world_address, "8000", outside.world_address, "8001", "2000"]
+
+    def once(i):
+        made = api.run(f"early-{i}", IMAGE, ["firstconnect", *addresses], "first", {"microseg.service": "early"})
+        api.wait(made)
+        result = json.loads(api.logs(made))
+        api.remove(made)
+        return result
+
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(once, range(STARTS)))
+    accepted = sum(r["allowed"] == "accepted" for r in results)
+    leaked, arrived = outside.counted("forbidden"), outside.counted("allowed")
+    ms = sorted(r["allowed_ms"] for r in results)
+    figures = (f"{STARTS} starts: {accepted} allowed connections accepted, {leaked} forbidden packets at the world "
+               f"({arrived} allowed ones); connect median {ms[len(ms) // 2]:.2f} ms, slowest {ms[-1]:.1f} ms")
+    expect(accepted == STARTS and leaked == 0, figures + f"; not accepted: "
+           f"{[r for r in results if r['allowed'] != 'accepted'][:5]}")
+    expect(arrived >= STARTS, figures + "; the world's counter does not count")
+    return figures
