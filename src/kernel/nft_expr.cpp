@@ -78,7 +78,9 @@ constexpr CtRow kCt[] = {{CtKey::state, NFT_CT_STATE, false},
                          {CtKey::original_source4, NFT_CT_SRC_IP, true},
                          {CtKey::original_target4, NFT_CT_DST_IP, true},
                          {CtKey::original_source6, NFT_CT_SRC_IP6, true},
-                         {CtKey::original_target6, NFT_CT_DST_IP6, true}};
+                         {CtKey::original_target6, NFT_CT_DST_IP6, true},
+                         {CtKey::protocol, NFT_CT_PROTOCOL, false},
+                         {CtKey::original_target_port, NFT_CT_PROTO_DST, true}};
 
 struct VerdictRow { Verdict::Kind kind; int number; };
 constexpr VerdictRow kVerdicts[] = {{Verdict::Kind::accept, NF_ACCEPT},

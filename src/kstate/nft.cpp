@@ -50,7 +50,8 @@ std::string reg(unsigned n) { return "r" + std::to_string(n); }
 
 constexpr const char* kMetaNames[] = {"mark", "iifname", "oifname", "l4proto", "nfproto", "priority"};
 constexpr const char* kCtNames[] = {"state",           "direction",       "mark",           "original ip saddr",
-                                    "original ip daddr", "original ip6 saddr", "original ip6 daddr"};
+                                    "original ip daddr", "original ip6 saddr", "original ip6 daddr", "protocol",
+                                    "original proto-dst"};
 
 std::string text(const Expr& expr) {
   return std::visit(

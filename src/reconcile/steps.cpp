@@ -6,12 +6,13 @@ namespace microseg::reconcile {
 namespace {
 
 using namespace kstate;
-using render::Generation, render::kAllow, render::kAllowSets, render::kForwardChain, render::kOwedChain, render::kStampChain;
+using render::Generation, render::kAllow, render::kAllowSets, render::kOwedChain;
 
 // The observed table without what depends on the generation: as render::segment makes it, but for the allow set.
-Table without_generation(const Table& table) {
+Table without_generation(const Table& table, Generation generation) {
   Table out = table;
-  for (auto* name : {kForwardChain, kStampChain, kOwedChain}) out.chains.erase(name);
+  for (auto& [name, chain] : render::generation_chains(generation)) out.chains.erase(name);
+  out.chains.erase(kOwedChain);
   for (auto* name : kAllowSets) out.sets.erase(name);
   return out;
 }
@@ -62,7 +63,7 @@ void open_next(Plan& out, Generation& generation, bool flush_unused) {
 
 // From nothing or, in one transaction, from something that cannot be mended.
 Generation rebuild(Plan& out, const Table& desired, bool present, std::uint16_t last_generation) {
-  Generation next{next_generation(last_generation), 0, false};
+  Generation next{next_generation(last_generation), 0, false, render::spans_hosts(desired)};
   // What was stamped, and with which numbers, is not known: no connection may keep its stamp.
   if (last_generation == 0) out.push_back(PurgeConnections{});
   else purge_before(out, next.number);
@@ -148,8 +149,8 @@ Outcome plan_table(Plan& out, const Table& desired, const std::optional<Table>& 
     if (observed && last_generation == 0) last_generation = render::stamp_in(*observed).value_or(0);
     return {rebuild(out, desired, observed.has_value(), last_generation)};
   }
-  const Table want = without_allow(desired), have = without_generation(*observed);
-  if (!allow_sets_fit(desired, *observed) || needs_rebuild(want, have))
+  const Table want = without_allow(desired), have = without_generation(*observed, *seen);
+  if (seen->spans != render::spans_hosts(desired) || !allow_sets_fit(desired, *observed) || needs_rebuild(want, have))
     return {rebuild(out, desired, true, seen->number)};
 
   Generation next = *seen;

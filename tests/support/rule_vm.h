@@ -21,6 +21,8 @@ struct Track {
   bool reply = false;
   std::uint32_t* mark = nullptr;  // null: the packet belongs to no connection (state is invalid then)
   std::optional<Ip> source, target;  // the original direction's
+  std::uint8_t protocol = 6;         // the connection's, also where the packet is an error about it
+  std::uint16_t target_port = 0;
 };
 
 struct Packet {
@@ -33,6 +35,7 @@ struct Packet {
   std::string out = {};                  // the link it will leave by
   bool returns = true;                   // the route to its source leaves by `link`
   kstate::Bytes payload = {};            // after the UDP header
+  std::uint8_t tcp_flags = 0;
 };
 
 struct Verdict {

@@ -56,7 +56,11 @@ struct Set {
 // Registers are counted in 32-bit units, 0..15 (NFT_REG32_00 + n).
 
 enum class MetaKey { mark, iifname, oifname, l4proto, nfproto, priority };
-enum class CtKey { state, direction, mark, original_source4, original_target4, original_source6, original_target6 };
+enum class CtKey {
+  state, direction, mark, original_source4, original_target4, original_source6, original_target6,
+  protocol,              // the connection's: an ICMP error has that of the connection it speaks of
+  original_target_port,  // where the protocol has ports; else type and code, or 0
+};
 enum class Base { network, transport };
 
 struct Meta { MetaKey key; unsigned to; auto operator<=>(const Meta&) const = default; };
