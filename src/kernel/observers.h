@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -15,11 +16,18 @@ struct nlmsghdr;
 
 namespace microseg::kernel {
 
-using FoundLinks = std::map<int, std::pair<IfName, kstate::Link>>;  // by ifindex
-void take_link(FoundLinks& found, const nlmsghdr* nlh);
-void take_address(FoundLinks& found, const nlmsghdr* nlh);
-void take_route(FoundLinks& found, const nlmsghdr* nlh);
-void take_neighbour(FoundLinks& found, const nlmsghdr* nlh);
+struct Found {
+  std::map<int, std::pair<IfName, kstate::Link>> links;  // by ifindex
+  std::optional<std::pair<int, kstate::Vxlan>> vxlan;    // with its ifindex; VNI 0: something on it cannot be mended
+};
+void take_link(Found& found, const nlmsghdr* nlh);
+void take_address(Found& found, const nlmsghdr* nlh);
+void take_route(Found& found, const nlmsghdr* nlh);
+void take_neighbour(Found& found, const nlmsghdr* nlh);
+void take_forwarding(Found& found, const nlmsghdr* nlh);  // FDB entries
+void take_proxy(Found& found, const nlmsghdr* nlh);       // of a dump of proxies
+// Of a VXLAN device's link message; absent for any other kind. VNI 0: a tunnel that is none of ours.
+std::optional<kstate::Vxlan> tunnel_of(const nlmsghdr* nlh);
 
 // Whether it is our table; `port` is the asking socket's.
 bool take_table(kstate::Table& out, const nlmsghdr* nlh, std::uint32_t port);
