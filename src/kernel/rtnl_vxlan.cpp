@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <linux/if.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
@@ -58,6 +59,18 @@ void message_no_own_address(Messages& out, int index) {
   out.says("set IPv6 of " + std::string(kstate::kVxlan));
 }
 
+// Proxies answer without the usual random delay of up to 0.8 s. A namespace has no default for it, only each device.
+void message_answer_at_once(Messages& out, int index, std::uint8_t family, const char* table) {
+  auto* nlh = out.add(RTM_SETNEIGHTBL, 0, sizeof(ndtmsg));
+  static_cast<ndtmsg*>(mnl_nlmsg_get_payload(nlh))->ndtm_family = family;
+  mnl_attr_put_strz(nlh, NDTA_NAME, table);
+  auto* parameters = mnl_attr_nest_start(nlh, NDTA_PARMS);
+  mnl_attr_put_u32(nlh, NDTPA_IFINDEX, static_cast<std::uint32_t>(index));
+  mnl_attr_put_u64(nlh, NDTPA_PROXY_DELAY, 0);  // ms
+  mnl_attr_nest_end(nlh, parameters);
+  out.says("set " + std::string(table) + " of " + kstate::kVxlan);
+}
+
 void message_raise(Messages& out, int index) {
   auto* nlh = out.add(RTM_NEWLINK, 0, sizeof(ifinfomsg));
   auto* ifi = static_cast<ifinfomsg*>(mnl_nlmsg_get_payload(nlh));
@@ -70,7 +83,11 @@ void message_raise(Messages& out, int index) {
 void messages_all(Messages& out, int index, const kstate::Vxlan& vxlan) {
   message_names(out, index, vxlan);
   const auto v6 = [](const Prefix& address) { return !address.ip().is_v4(); };
-  if (std::any_of(vxlan.addresses.begin(), vxlan.addresses.end(), v6)) message_no_own_address(out, index);
+  message_answer_at_once(out, index, AF_INET, "arp_cache");
+  if (std::any_of(vxlan.addresses.begin(), vxlan.addresses.end(), v6)) {
+    message_no_own_address(out, index);
+    message_answer_at_once(out, index, AF_INET6, "ndisc_cache");
+  }
   for (auto& address : vxlan.addresses) message_address(out, true, index, address);
   for (auto& ip : vxlan.proxies) message_proxy(out, true, index, ip);
   for (auto& peer : vxlan.peers) message_peer(out, true, index, peer);

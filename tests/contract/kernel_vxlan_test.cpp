@@ -316,6 +316,18 @@ TEST_CASE("the device has no address but ours, in force once it is up") {
   k.run("ip -6 route show table local | grep -q fe80::6d73:c000:201");
 }
 
+TEST_CASE("proxies answer at once") {
+  InSegment k;
+  const std::vector<std::string> delays = {"net/ipv4/neigh/msvx/proxy_delay", "net/ipv6/neigh/msvx/proxy_delay"};
+  for (int round = 0; round < 2; ++round) {
+    const auto have = seen(k.kernel, delays).sysctls;
+    REQUIRE(have.size() == 2);
+    for (auto& [path, value] : have) CHECK(value == "0");
+    for (auto& path : delays) must(k.kernel.apply(kName, kstate::SetSysctl{path, "80"}));
+    must(k.kernel.apply(kName, MendVxlan{vxlan()}));
+  }
+}
+
 // ---- what the monitor tells ----
 
 namespace {
