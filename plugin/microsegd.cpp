@@ -24,7 +24,7 @@ struct Flags {
   std::string state_dir = "/var/lib/microseg";
   std::string run_dir = "/run/microseg";
   std::string scope = "local";
-  std::uint16_t vxlan_port = 4799;
+  std::uint16_t vxlan_port = render::kVxlanPort;
   std::string log_level = "info";
 };
 

@@ -36,7 +36,7 @@ using Clock = std::function<std::int64_t()>;  // Unix time, ms
 struct Setup {
   bool with_docker = true;   // an Engine API will tell names and labels; without one they count as known and empty
   bool guards_host = false;  // networks may span hosts: the host's own table is kept, and VXLAN devices behind it
-  std::uint16_t vxlan_port = 4799;  // UDP, of all hosts
+  std::uint16_t vxlan_port = render::kVxlanPort;  // UDP, of all hosts
 };
 
 class Core {

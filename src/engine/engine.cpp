@@ -283,7 +283,7 @@ StatusView Engine::status() {
     p_->queue.ask([&] {
       for (auto& c : p_->parts.capabilities) out.kernel[c.name] = c.missing.empty() ? "yes" : c.missing;
       if (p_->core) {
-        const auto vxlan = out.kernel.find("VXLAN with group policy");
+        const auto vxlan = out.kernel.find(kernel::kGroupPolicy);
         if (vxlan != out.kernel.end() && vxlan->second != "yes" && !p_->core->underlays().empty()) {
           out.problems.push_back("networks that span hosts do not reach other hosts: this kernel lacks " +
                                  vxlan->first + " (" + vxlan->second + ")");

@@ -153,6 +153,22 @@ TEST_CASE("a peer is let in before it is sent to, and let out after") {
   CHECK(lab.guarded({{kTwo, kVni}}));
 }
 
+TEST_CASE("who joins is announced to the other hosts, after its link has come") {
+  Lab lab;
+  REQUIRE(lab.create());
+  lab.learn({kTwo});
+  lab.kernel.log.clear();
+  lab.join("e2", 2, facts("web"));
+  const auto link = lab.find({"link add ms"}), told = lab.find({"announce 10.5.0.2 fd05::2"});
+  REQUIRE(told < lab.kernel.log.size());
+  CHECK(link < told);
+  CHECK(lab.segment().vxlan->proxies == std::set<Ip>{ip("10.5.0.2"), ip("fd05::2")});
+  lab.kernel.log.clear();
+  REQUIRE(lab.core->leave(ep_id("e2")));
+  CHECK(lab.find({"announce"}) == lab.kernel.log.size());
+  CHECK(lab.segment().vxlan->proxies.empty());
+}
+
 TEST_CASE("any one op that fails when peers change is made up for, and no peer is sent to that is not let in") {
   for (std::size_t n = 0; n < 6; ++n) {
     CAPTURE(n);

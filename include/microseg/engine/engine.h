@@ -10,6 +10,7 @@
 #include "microseg/docker/engine_api.h"
 #include "microseg/engine/commands.h"
 #include "microseg/kernel/kernel.h"
+#include "microseg/render/segment.h"
 #include "microseg/store/store.h"
 
 namespace microseg::engine {
@@ -23,7 +24,7 @@ struct Parts {
 struct Config {
   std::string version;
   bool guards_host = false;                       // networks may span hosts (the driver's scope is global)
-  std::uint16_t vxlan_port = 4799;                // UDP, the same on all hosts
+  std::uint16_t vxlan_port = render::kVxlanPort;  // UDP, the same on all hosts
   std::string driver = "microseg";                // as Docker calls us, for its list of networks
   std::shared_ptr<docker::EngineApi> docker;      // null: no Docker API
   // How long a driver call waits for Docker to say whose endpoint it is. While dockerd boots it never answers, and
