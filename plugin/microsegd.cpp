@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <iostream>
 #include <thread>
 
@@ -23,6 +24,7 @@ struct Flags {
   std::string state_dir = "/var/lib/microseg";
   std::string run_dir = "/run/microseg";
   std::string scope = "local";
+  std::uint16_t vxlan_port = render::kVxlanPort;
   std::string log_level = "info";
 };
 
@@ -40,6 +42,8 @@ void declare(CLI::App& app, Flags& flags) {
       ->envname("MICROSEG_RUN_DIR")->capture_default_str();
   app.add_option("--scope", flags.scope, "local, or global for networks that Swarm manages")
       ->envname("MICROSEG_SCOPE")->capture_default_str();
+  app.add_option("--vxlan-port", flags.vxlan_port, "UDP port between the hosts of a network that spans hosts")
+      ->envname("MICROSEG_VXLAN_PORT")->check(CLI::Range(1, 65535))->capture_default_str();
   app.add_option("--log-level", flags.log_level, "error, warn, info or debug")
       ->envname("MICROSEG_LOG_LEVEL")->capture_default_str();
   app.set_version_flag("--version", "microsegd " MICROSEG_VERSION);
@@ -76,7 +80,8 @@ int serve(const Flags& flags, cnm::Scope scope, const sigset_t& signals) {
 
   engine::Config config;
   config.version = MICROSEG_VERSION;
-  config.spans_hosts = scope == cnm::Scope::global;
+  config.guards_host = scope == cnm::Scope::global;
+  config.vxlan_port = flags.vxlan_port;
   if (!flags.docker_socket.empty()) config.docker = docker::make_engine_api(flags.docker_socket);
   engine::Engine engine(std::move(config));
   const cnm::Driver driver(engine, scope);

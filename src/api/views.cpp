@@ -27,6 +27,8 @@ json network(const engine::NetworkView& view) {
   json subnets = json::array();
   for (auto& subnet : view.subnets)
     subnets.push_back({{"pool", subnet.pool.str()}, {"gateway", text_or_null(subnet.gateway)}});
+  json peers = json::array();
+  for (auto& peer : view.peers) peers.push_back(peer.str());
   return {{"id", view.id.str()},
           {"name", view.name},
           {"mode", name_of(view.mode)},
@@ -35,6 +37,10 @@ json network(const engine::NetworkView& view) {
           {"quarantined", view.quarantined},
           {"applied_version", view.applied_version},
           {"generation", view.generation},
+          {"spans_hosts", view.spans_hosts},
+          {"vni", view.vni ? json(*view.vni) : json()},
+          {"underlay", text_or_null(view.underlay)},
+          {"peers", peers},
           {"state", view.state},
           {"packets", view.packets}};
 }
@@ -122,7 +128,8 @@ std::string to_json(const engine::ExplainView& view, const std::string& port) {
                 {"allowed", view.allowed},
                 {"statement", view.statement},
                 {"origin", view.origin},
-                {"reason", view.reason}});
+                {"reason", view.reason},
+                {"note", view.note}});
 }
 
 std::string applied_json(const std::string& network, std::uint64_t version) {

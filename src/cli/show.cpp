@@ -1,5 +1,6 @@
 #include "show.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "table.h"
@@ -29,6 +30,13 @@ std::string addresses(const json& endpoint) {
     if (auto& address = endpoint.at(family); address.is_string())
       out += (out.empty() ? "" : ", ") + without_length(text(endpoint, family));
   return or_dash(out);
+}
+
+// "3 of 10.99.0.1": three other hosts, and what they know this one as.
+std::string peers(const json& network) {
+  if (!network.at("spans_hosts").get<bool>()) return "-";
+  return std::to_string(network.at("peers").size()) + " of " +
+         (network.at("underlay").is_string() ? text(network, "underlay") : "?");
 }
 
 std::string source_heading(const json& source, const json& applied, std::int64_t now_ms) {
@@ -61,13 +69,23 @@ std::string show_status(const json& answer, std::int64_t now_ms) {
   return out;
 }
 
+// Two columns more where any network spans hosts.
 std::string show_networks(const json& answer) {
-  std::vector<Row> rows = {
-      {"NETWORK", "ID", "MODE", "ENDPOINTS", "QUARANTINED", "ALLOWED", "REFUSED", "SPOOFED", "STATE"}};
-  for (auto& network : answer.at("networks"))
-    rows.push_back({or_dash(text(network, "name")), brief(text(network, "id")), text(network, "mode"),
-                    number(network, "endpoints"), number(network, "quarantined"), packets(network, "allowed"),
-                    packets(network, "refused"), packets(network, "spoofed"), text(network, "state")});
+  auto& networks = answer.at("networks");
+  const bool spanning =
+      std::any_of(networks.begin(), networks.end(), [](const json& n) { return n.at("spans_hosts").get<bool>(); });
+  Row heading = {"NETWORK", "ID", "MODE", "ENDPOINTS", "QUARANTINED", "ALLOWED", "REFUSED", "SPOOFED"};
+  if (spanning) heading.insert(heading.end(), {"VNI", "PEERS"});
+  heading.push_back("STATE");
+  std::vector<Row> rows = {heading};
+  for (auto& network : networks) {
+    Row row = {or_dash(text(network, "name")), brief(text(network, "id")), text(network, "mode"),
+               number(network, "endpoints"), number(network, "quarantined"), packets(network, "allowed"),
+               packets(network, "refused"), packets(network, "spoofed")};
+    if (spanning) row.insert(row.end(), {network.at("vni").is_null() ? "-" : number(network, "vni"), peers(network)});
+    row.push_back(text(network, "state"));
+    rows.push_back(std::move(row));
+  }
   return table(rows);
 }
 
@@ -106,6 +124,7 @@ std::string show_explain(const json& answer) {
     out += " by `" + statement + "`" + (origin.empty() ? "" : " (" + origin + ")");
   else
     out += ": " + (reason.empty() ? "no statement allows it" : reason);
+  if (const auto note = text(answer, "note"); !note.empty()) out += "\n  " + note;
   return out + "\n";
 }
 

@@ -96,9 +96,11 @@ http::Response external_connectivity(const Call& call) {
   return answer(wire::endpoint_ref(call.body), [](const wire::EndpointRef&) { return done({}); });
 }
 
-// Never replayed to a plugin that starts late, so nothing may depend on it: members are asked of the Engine API.
+// Never replayed to a plugin that starts late, so nothing may depend on it: members are asked of the Engine API, a
+// little sooner for this.
 http::Response discover(const Call& call) {
   if (auto ok = wire::discovery(call.body); !ok) return refused(400, ok.error());
+  call.commands.nodes_changed();
   return {200, wire::kDone};
 }
 

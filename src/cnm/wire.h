@@ -25,7 +25,7 @@ Result<engine::CreateEndpoint> create_endpoint(const std::string& body);
 // DeleteEndpoint, EndpointOperInfo, Leave, ProgramExternalConnectivity, RevokeExternalConnectivity
 Result<EndpointRef> endpoint_ref(const std::string& body);
 Result<engine::Join> join(const std::string& body);
-Status discovery(const std::string& body);  // well formed; what it says is only a hint, and unused
+Status discovery(const std::string& body);  // well formed; of what it says only that it was said is used
 
 inline constexpr const char* kDone = "{}";
 inline constexpr const char* kActivated = R"({"Implements":["NetworkDriver"]})";

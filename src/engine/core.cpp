@@ -16,6 +16,20 @@ std::string addresses_text(const Endpoint& endpoint) {
   return out;
 }
 
+std::string addresses_text(const std::vector<Ip>& addresses) {
+  std::string out;
+  for (auto& address : addresses) out += (out.empty() ? "" : " ") + address.str();
+  return out.empty() ? "none" : out;
+}
+
+// Another network of this host, of those that span hosts, with the same VNI: packets of the one would end in the other.
+const Network* with_vni_of(const model::State& state, const Network& network) {
+  if (!network.settings.spans_hosts() || !network.settings.vni) return nullptr;
+  for (auto& [id, other] : state.networks)
+    if (id != network.id && other.settings.spans_hosts() && other.settings.vni == network.settings.vni) return &other;
+  return nullptr;
+}
+
 // An endpoint of the network that holds one of these addresses: it is dead, or Docker would not give them out again.
 const Endpoint* holder(const model::State& state, const CreateEndpoint& request) {
   auto same = [](const std::optional<Prefix>& a, const std::optional<Prefix>& b) { return a && b && a->ip() == b->ip(); };
@@ -28,15 +42,16 @@ const Endpoint* holder(const model::State& state, const CreateEndpoint& request)
 
 }  // namespace
 
-Core::Core(kernel::Kernel& kernel, store::Store& store, Clock now, bool spans_hosts, bool with_docker)
-    : kernel_(kernel), store_(store), now_(std::move(now)), spans_hosts_(spans_hosts), with_docker_(with_docker) {}
+Core::Core(kernel::Kernel& kernel, store::Store& store, Clock now, Setup setup)
+    : kernel_(kernel), store_(store), now_(std::move(now)), setup_(setup) {}
 
 Status Core::start() {
   MS_TRY(state_, store_.load());
+  for (auto& [id, network] : state_.networks) runtimes_[id];
+  (void)host_round();  // before any VXLAN device; what goes wrong is kept, logged and tried again
   std::vector<std::string> wanted;
   for (auto& [id, network] : state_.networks) {
     wanted.push_back(id.brief());
-    runtimes_[id];
     if (auto done = reconsider(network); !done)
       log_error("policy not in force", {{"net", id.brief()}, {"error", done.error().text}});
     if (auto done = round(id); !done)
@@ -68,8 +83,16 @@ Status Core::create_network(const CreateNetwork& request) {
   Network network{.id = request.id, .options = request.options, .settings = settings, .internal = request.internal,
                   .subnets = request.subnets, .name = {}, .labels = {}, .applied = {}, .blocks = {},
                   .underlay = {}, .created_ms = now_()};
-  if (!with_docker_) network.labels = policy::Labels{};
-  auto verdict = judge(network, now_(), with_docker_);
+  if (!setup_.with_docker && !settings.spans_hosts()) network.labels = policy::Labels{};
+  MS_CHECK(check_across_hosts(settings).in(what));
+  if (auto* other = with_vni_of(state_, network))
+    return Error{Errc::exists, 0,
+                 what + ": its VNI " + std::to_string(*settings.vni) + " is that of the network " +
+                     other->name.value_or(other->id.brief()) + " on this node; create it with another microseg.vni"};
+  // Until Docker has told: this host is the same for all networks.
+  for (auto& [id, underlay] : underlays())
+    if (settings.spans_hosts() && underlay.self) network.underlay.self = underlay.self;
+  auto verdict = judge(network, now_(), setup_.with_docker);
   network.blocks = verdict.blocks;
   MS_CHECK(store_.write({.put_networks = {network}}).in(what));
   state_.networks.insert_or_assign(request.id, network);
@@ -88,6 +111,7 @@ Status Core::delete_network(const NetworkId& id) {
   state_.networks.erase(id);
   runtimes_.erase(id);
   auto kernel = kernel_.delete_segment(id.brief());
+  (void)host_round();  // with the device gone, nobody needs to be let in to it
   auto stored = store_.write({.remove_networks = {id}});
   log_info("network removed", {{"net", id.brief()}});
   MS_CHECK(std::move(kernel).in("remove network " + id.brief()));
@@ -157,7 +181,7 @@ bool Core::place(Endpoint& endpoint, const Facts& facts) const {
     endpoint.quarantined.clear();
   } else if (!endpoint.identity) {
     endpoint.quarantined = !facts.trouble.empty() ? facts.trouble
-                           : with_docker_         ? "its container is not known yet"
+                           : setup_.with_docker         ? "its container is not known yet"
                                                   : "no service: without the Docker API set the endpoint option "
                                                     "microseg.service";
   }
@@ -177,7 +201,7 @@ bool Core::take_network_facts(Network& network, const Facts& facts) {
 Status Core::reconsider(Network& network) {
   auto& runtime = runtimes_[network.id];
   const std::string closed_before = runtime.verdict.closed;
-  runtime.verdict = judge(network, now_(), with_docker_);
+  runtime.verdict = judge(network, now_(), setup_.with_docker);
   if (runtime.verdict.closed != closed_before && runtime.verdict.closed.starts_with("policy error"))
     log_error("network closed: all its endpoints are quarantined",
               {{"net", network.id.brief()}, {"name", network.name.value_or("")}, {"why", runtime.verdict.closed}});
@@ -285,7 +309,7 @@ void Core::learn(const NetworkId& id, const Facts& facts) {
 std::vector<NetworkId> Core::unknown_networks() const {
   std::vector<NetworkId> out;
   for (auto& [id, network] : state_.networks)
-    if (with_docker_ && (!network.labels || !network.name)) out.push_back(id);
+    if (setup_.with_docker && (!network.labels || !network.name)) out.push_back(id);
   return out;
 }
 
@@ -300,7 +324,7 @@ void Core::renamed(const model::Container& container) {
 
 std::vector<Unresolved> Core::unresolved() const {
   std::vector<Unresolved> out;
-  if (!with_docker_) return out;
+  if (!setup_.with_docker) return out;
   for (auto& [id, endpoint] : state_.endpoints) {
     if (endpoint.phase != Endpoint::Phase::joined) continue;
     auto& network = state_.networks.at(endpoint.network);
@@ -309,6 +333,30 @@ std::vector<Unresolved> Core::unresolved() const {
       out.push_back({endpoint.network, id});
   }
   return out;
+}
+
+std::map<NetworkId, model::Underlay> Core::underlays() const {
+  std::map<NetworkId, model::Underlay> out;
+  for (auto& [id, network] : state_.networks)
+    if (network.settings.spans_hosts()) out.emplace(id, network.underlay);
+  return out;
+}
+
+void Core::learn_underlay(const NetworkId& id, model::Underlay underlay) {
+  auto it = state_.networks.find(id);
+  if (it == state_.networks.end() || !it->second.settings.spans_hosts()) return;
+  auto& peers = underlay.peers;
+  std::sort(peers.begin(), peers.end());
+  peers.erase(std::unique(peers.begin(), peers.end()), peers.end());
+  if (underlay.self) std::erase(peers, *underlay.self);
+  if (it->second.underlay == underlay) return;
+  it->second.underlay = std::move(underlay);
+  log_info("peers of a network have changed",
+           {{"net", id.brief()}, {"self", it->second.underlay.self ? it->second.underlay.self->str() : "none"},
+            {"peers", addresses_text(it->second.underlay.peers)}});
+  if (auto done = store_.write({.put_networks = {it->second}}); !done)
+    log_error("peers not stored", {{"net", id.brief()}, {"error", done.error().text}});
+  (void)round(id);
 }
 
 std::vector<NetworkId> Core::network_ids() const {
@@ -364,14 +412,14 @@ Result<const Network*> Core::find_network(const std::string& name_or_id) const {
 
 Status Core::set_policy(const std::string& name, const std::string& text) {
   MS_TRY(auto* found, find_network(name));
-  if (spans_hosts_)
+  if (found->settings.spans_hosts())
     return Error{Errc::unsupported, 0,
                  "network " + name + " spans hosts: a policy applied on one node would hold on that node alone; "
-                 "put it into the network's labels or options"};
+                 "put it into the network's options (microseg.policy) or labels when you create it"};
   MS_CHECK(policy::parse(text, kAppliedOrigin));
   Network network = *found;
   network.applied = {network.applied.version + 1, text, now_()};
-  auto verdict = judge(network, now_(), with_docker_);
+  auto verdict = judge(network, now_(), setup_.with_docker);
   // The other sources' errors do not keep anybody from applying; what is wrong with this one does.
   for (auto& source : verdict.sources)
     if (source.origin == kAppliedOrigin && !source.error.empty()) return Error{Errc::invalid, 0, source.error};

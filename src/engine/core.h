@@ -6,12 +6,14 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "judgement.h"
 #include "microseg/engine/commands.h"
 #include "microseg/kernel/kernel.h"
+#include "microseg/render/host_table.h"
 #include "microseg/store/store.h"
 
 namespace microseg::engine {
@@ -31,13 +33,18 @@ struct Unresolved {
 
 using Clock = std::function<std::int64_t()>;  // Unix time, ms
 
+struct Setup {
+  bool with_docker = true;   // an Engine API will tell names and labels; without one they count as known and empty
+  bool guards_host = false;  // networks may span hosts: the host's own table is kept, and VXLAN devices behind it
+  std::uint16_t vxlan_port = render::kVxlanPort;  // UDP, of all hosts
+};
+
 class Core {
  public:
-  // `with_docker`: an Engine API will tell names and labels; without one they count as known and empty.
-  Core(kernel::Kernel& kernel, store::Store& store, Clock now, bool spans_hosts, bool with_docker);
+  Core(kernel::Kernel& kernel, store::Store& store, Clock now, Setup setup);
 
-  // Loads the store, adopts the segments it knows, removes those it does not. Only a store that cannot be read fails:
-  // a network that cannot be set up now is tried again later.
+  // Loads the store, puts the host's table in place, adopts the segments it knows, removes those it does not. Only a
+  // store that cannot be read fails: a network that cannot be set up now is tried again later.
   Status start();
 
   Status create_network(const CreateNetwork& request);
@@ -59,6 +66,12 @@ class Core {
   // Networks whose name and labels are not known yet.
   std::vector<NetworkId> unknown_networks() const;
 
+  // Networks that span hosts, with the way to their other hosts as far as it is known.
+  std::map<NetworkId, model::Underlay> underlays() const;
+  // How a network that spans hosts reaches the others now, as Docker says. A peer that is new is let in by the host's
+  // table before anything is sent to it, one that is gone the other way round. This host is never its own peer.
+  void learn_underlay(const NetworkId& id, model::Underlay underlay);
+
   // Docker's list of a network's endpoints, or that it has no such network: what it does not have is removed, after a
   // while. Docker lists a network or an endpoint a moment after it had us create it; a joined one it has listed before.
   // `asked_ms` is when Docker was asked. True when something is still too young to be told from that: ask again soon.
@@ -66,7 +79,7 @@ class Core {
   bool docker_has(const NetworkId& id, const std::vector<EndpointId>* endpoints, std::int64_t asked_ms);
   std::vector<NetworkId> network_ids() const;
 
-  // Somebody touched the segment: look at it again.
+  // Somebody touched the segment, or the host's table (kernel::kHost): look at it again.
   void touched(const std::string& segment);
   // Retries what is due; returns when to call again (Unix ms), absent: no need to.
   std::optional<std::int64_t> retry_due();
@@ -85,9 +98,22 @@ class Core {
     std::uint16_t generation = 0;          // the last one we know of
     std::string trouble;                   // of the whole segment, "" when there is none
     std::map<EndpointId, std::string> link_trouble;
+    std::string vxlan_trouble;             // why the way to other hosts is not as desired, "" when it is
+    std::set<Ip> flooded;                  // peers that the VXLAN device may send to, whatever is desired
     std::optional<std::int64_t> retry_at;
     std::int64_t backoff_ms = 0;
   };
+  // The host's own table, the guard of the underlay.
+  struct Host {
+    std::optional<kstate::Segment> known;  // what the host's namespace holds of ours; absent: must be observed
+    bool stands = false;                   // the table is in place, so VXLAN devices may be
+    std::set<render::Tunnel> open;         // and lets these in
+    std::string trouble;                   // "" when there is none
+    std::optional<std::int64_t> retry_at;
+    std::int64_t backoff_ms = 0;
+  };
+  const Host& host() const { return host_; }
+  const Setup& setup() const { return setup_; }
   const model::State& state() const { return state_; }
   const std::map<NetworkId, Runtime>& runtimes() const { return runtimes_; }
   kernel::Kernel& kernel() { return kernel_; }
@@ -106,6 +132,14 @@ class Core {
   Status round(const NetworkId& id) { return round(id, RoundOptions{}); }
   Status run_plan(const NetworkId& id, const kstate::Plan& plan, Runtime& runtime);
   void set_trouble(const NetworkId& id, Runtime& runtime, const Status& outcome);
+  // The same for the host's table. Cheap when nothing has changed. When it comes to stand, or to stand no more, every
+  // network that spans hosts is due for a round.
+  Status host_round();
+  Status run_host_plan(const std::optional<kstate::Table>& desired);
+  void set_host_trouble(const Status& outcome);
+  std::set<render::Tunnel> tunnels() const;
+  // What the segment should hold, as far as the host's table allows it by now.
+  kstate::Segment desired(const model::Network& network, const Runtime& runtime) const;
   // Fills identity or quarantine reason from what is known; true when anything changed.
   bool place(model::Endpoint& endpoint, const Facts& facts) const;
   bool take_network_facts(model::Network& network, const Facts& facts);
@@ -115,9 +149,10 @@ class Core {
   kernel::Kernel& kernel_;
   store::Store& store_;
   Clock now_;
-  bool spans_hosts_, with_docker_;
+  Setup setup_;
   model::State state_;
   std::map<NetworkId, Runtime> runtimes_;
+  Host host_;
 };
 
 }  // namespace microseg::engine

@@ -6,10 +6,12 @@
 #include <set>
 #include <thread>
 
+#include "allocations.h"
 #include "core.h"
 #include "look_up.h"
 #include "microseg/base/log.h"
 #include "queue.h"
+#include "underlays.h"
 #include "views.h"
 
 namespace microseg::engine {
@@ -38,10 +40,14 @@ struct Engine::Private {
   std::unique_ptr<Core> core;
   std::string failure = "microseg is starting";
 
+  Allocations allocations;
+
   // Between the engine and the watcher.
   std::mutex mutex;
   std::condition_variable poked;
-  bool poke = false, stopping = false;
+  // How often each of the watcher's threads was woken.
+  std::uint64_t resolver_pokes = 0, peers_pokes = 0;
+  bool stopping = false;
   std::string docker_state = "off";
   std::set<std::string> touched;  // segments that wait for a look
 
@@ -93,22 +99,23 @@ struct Engine::Private {
     });
   }
 
-  void wake_watcher() {
+  void wake(std::uint64_t& pokes) {
     {
       std::lock_guard lock(mutex);
-      poke = true;
+      ++pokes;
     }
     poked.notify_all();
   }
+  void wake_watcher() { wake(resolver_pokes); }
   bool stopping_now() {
     std::lock_guard lock(mutex);
     return stopping;
   }
-  // Waits until woken or `limit` has passed; false when stopping.
-  bool wait(milliseconds limit) {
+  // Waits until woken again since `seen` or until `limit` has passed; false when stopping.
+  bool wait(milliseconds limit, const std::uint64_t& pokes, std::uint64_t& seen) {
     std::unique_lock lock(mutex);
-    poked.wait_for(lock, limit, [this] { return poke || stopping; });
-    poke = false;
+    poked.wait_for(lock, limit, [&] { return pokes != seen || stopping; });
+    seen = pokes;
     return !stopping;
   }
   void set_docker_state(const std::string& state) {
@@ -120,6 +127,7 @@ struct Engine::Private {
   bool compare_with_docker();
   bool resolve_all();
   void resolve_loop();
+  void peers_loop();
 };
 
 Engine::Engine(Config config) : p_(std::make_unique<Private>()) {
@@ -134,8 +142,10 @@ void Engine::run(const std::function<Result<Parts>()>& assemble) {
   Status started;
   if (parts) {
     p.parts = std::move(parts).value();
-    auto core = std::make_unique<Core>(*p.parts.kernel, *p.parts.store, unix_ms, p.config.spans_hosts,
-                                       p.config.docker != nullptr);
+    auto core = std::make_unique<Core>(*p.parts.kernel, *p.parts.store, unix_ms,
+                                       Setup{.with_docker = p.config.docker != nullptr,
+                                             .guards_host = p.config.guards_host,
+                                             .vxlan_port = p.config.vxlan_port});
     started = core->start();
     if (started) p.core = std::move(core);
   } else {
@@ -185,7 +195,10 @@ void Engine::stop() {
 
 Status Engine::create_network(const CreateNetwork& request) {
   auto created = p_->with_core("create network", [&](Core& core) { return core.create_network(request); });
-  if (created) p_->wake_watcher();  // Docker tells its name and labels a moment after it has our answer
+  if (created) {  // Docker tells its name, labels and peers a moment after it has our answer
+    p_->wake_watcher();
+    p_->wake(p_->peers_pokes);
+  }
   return created;
 }
 Status Engine::delete_network(const NetworkId& id) {
@@ -214,13 +227,32 @@ Status Engine::leave(const NetworkId&, const EndpointId& id) {
   return p_->with_core("leave", [&](Core& core) { return core.leave(id); });
 }
 
+// Swarm's allocator asks one network after another and waits for us; a manager's own API may wait for the allocator. So
+// Docker is given a moment to list the other networks, and without its list there are still our own.
 Result<model::Options> Engine::allocate_network(const NetworkId& id, const model::Options& options) {
-  auto settings = model::parse_settings(options).in("allocate network " + id.brief());
-  if (!settings) return std::move(settings).error();
-  return Error{Errc::unsupported, 0,
-               "allocate network " + id.brief() + ": networks that span hosts are not supported by this version"};
+  std::set<std::uint32_t> used = p_->view([&](Core& core) {
+    std::set<std::uint32_t> out;
+    for (auto& [other, network] : core.state().networks)
+      if (other != id && network.settings.spans_hosts() && network.settings.vni) out.insert(*network.settings.vni);
+    return out;
+  });
+  if (p_->config.docker) {
+    auto listed = p_->config.docker->networks(p_->config.driver, steady_clock::now() + p_->config.look_up_limit);
+    if (!listed) log_warn("networks not listed", {{"net", id.brief()}, {"error", listed.error().text}});
+    else
+      for (auto& other : listed.value())
+        if (auto vni = model::vni_in(other.options); vni && other.id != id) used.insert(*vni);
+  }
+  auto answer = p_->allocations.allocate(id, options, std::move(used)).in("allocate network " + id.brief());
+  if (answer)
+    log_info("network allocated", {{"net", id.brief()}, {"vni", std::to_string(*model::vni_in(answer.value()))}});
+  return answer;
 }
-Status Engine::free_network(const NetworkId&) { return {}; }
+Status Engine::free_network(const NetworkId& id) {
+  p_->allocations.free(id);
+  return {};
+}
+void Engine::nodes_changed() { p_->wake(p_->peers_pokes); }
 
 std::map<std::string, std::string> Engine::endpoint_info(const NetworkId&, const EndpointId& id) {
   using Info = std::map<std::string, std::string>;
@@ -250,7 +282,15 @@ StatusView Engine::status() {
   try {
     p_->queue.ask([&] {
       for (auto& c : p_->parts.capabilities) out.kernel[c.name] = c.missing.empty() ? "yes" : c.missing;
-      if (p_->core) return;
+      if (p_->core) {
+        const auto vxlan = out.kernel.find(kernel::kGroupPolicy);
+        if (vxlan != out.kernel.end() && vxlan->second != "yes" && !p_->core->underlays().empty()) {
+          out.problems.push_back("networks that span hosts do not reach other hosts: this kernel lacks " +
+                                 vxlan->first + " (" + vxlan->second + ")");
+          out.health = "degraded";
+        }
+        return;
+      }
       out.health = "failed";
       out.problems = {p_->failure};
     });
@@ -339,7 +379,8 @@ void Engine::Private::resolve_loop() {
   milliseconds backoff = kFirst;
   auto next_compare = steady_clock::now();
   milliseconds pause = kIdle;
-  while (wait(pause)) {
+  std::uint64_t seen = 0;
+  while (wait(pause, resolver_pokes, seen)) {
     const bool resolved = resolve_all();
     backoff = resolved ? kFirst : std::min(backoff * 2, kLast);
     if (steady_clock::now() >= next_compare)
@@ -349,10 +390,34 @@ void Engine::Private::resolve_loop() {
   }
 }
 
+// No event tells of a network's peers, so they are asked for by the clock; sooner for a while after something happened,
+// because the nodes tell each other a moment after they have told us.
+void Engine::Private::peers_loop() {
+  constexpr milliseconds kEach{1000}, kSoon{200}, kIdle{30'000};
+  constexpr std::chrono::seconds kSoonFor{3};
+  Underlays underlays(*config.docker);
+  std::uint64_t seen = 0, before = 0;
+  auto soon_until = steady_clock::now();
+  milliseconds pause{0};
+  while (wait(pause, peers_pokes, seen)) {
+    if (seen != before) {
+      soon_until = steady_clock::now() + kSoonFor;
+      underlays.forget_self();
+    }
+    before = seen;
+    const auto known = view([](Core& c) { return c.underlays(); });
+    for (auto& [id, now] : underlays.changes(known, steady_clock::now()))
+      queue.post([this, id = id, now = now] {
+        if (core) core->learn_underlay(id, now);
+      });
+    pause = known.empty() ? kIdle : steady_clock::now() < soon_until ? kSoon : kEach;
+  }
+}
+
 void Engine::watch_docker() {
   auto& p = *p_;
   if (!p.config.docker) return;
-  std::thread resolver([&p] { p.resolve_loop(); });
+  std::thread resolver([&p] { p.resolve_loop(); }), peers([&p] { p.peers_loop(); });
   auto on_event = [&p](const docker::Event& event) {
     if (event.type == "network" && event.action == "connect") p.wake_watcher();
     if (event.type != "container" || event.action != "rename") return;
@@ -373,6 +438,7 @@ void Engine::watch_docker() {
     p.poked.wait_for(lock, std::chrono::milliseconds(500), [&p] { return p.stopping; });
   }
   resolver.join();
+  peers.join();
 }
 
 }  // namespace microseg::engine

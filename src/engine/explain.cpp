@@ -14,6 +14,7 @@ struct Side {
   std::string shown;
   policy::Identity identity;
   std::string quarantined;
+  bool here = true;  // an endpoint of this node, so that its labels are known; else the bare name
 };
 
 bool is_meant(const Endpoint& endpoint, const std::string& text) {
@@ -30,7 +31,7 @@ std::vector<Side> sides(const Core& core, const Network& network, const std::str
   std::vector<Side> out;
   for (auto& [id, endpoint] : core.state().endpoints) {
     if (endpoint.network != network.id || !is_meant(endpoint, text)) continue;
-    Side side{text, {}, quarantine_reason(core, endpoint)};
+    Side side{text, {}, quarantine_reason(core, endpoint), true};
     if (endpoint.identity) side.identity = endpoint.identity->identity;
     if (!side.identity.service.empty() && side.identity.service != text) side.shown = side.identity.service + " (" + text + ")";
     const bool known = std::any_of(out.begin(), out.end(), [&](const Side& s) {
@@ -38,7 +39,7 @@ std::vector<Side> sides(const Core& core, const Network& network, const std::str
     });
     if (!known) out.push_back(std::move(side));
   }
-  if (out.empty()) out.push_back({text, {text, {}}, ""});
+  if (out.empty()) out.push_back({text, {text, {}}, "", false});
   return out;
 }
 
@@ -62,6 +63,17 @@ Result<const Network*> choose_network(const Core& core, const ExplainRequest& re
   return Error{Errc::invalid, 0,
                all.empty() ? "there is no microseg network"
                            : "which network? say --network; there is: " + all};
+}
+
+// What is not known of endpoints on other hosts, where it may matter.
+std::string unknown_labels(const Network& network, const policy::Policy& policy, const Side& from, const Side& to) {
+  if (!network.settings.spans_hosts() || policy::alphabet_of(policy).selectors.empty()) return "";
+  std::string who;
+  if (!from.here) who = from.shown;
+  if (!to.here && to.shown != from.shown) who += (who.empty() ? "" : " and ") + to.shown;
+  if (who.empty()) return "";
+  return "no endpoint of this node is " + who + ", so it was judged by its name alone, as if it had no labels; the policy "
+         "asks for labels: ask on the node where it runs";
 }
 
 ExplainView answer(const Core& core, const Network& network, const Side& from, const Side& to,
@@ -89,6 +101,7 @@ ExplainView answer(const Core& core, const Network& network, const Side& from, c
   } else {
     out.reason = "no statement allows it";
   }
+  out.note = unknown_labels(network, verdict.policy, from, to);
   if (network.settings.mode == model::Mode::monitor && !out.allowed)
     out.reason += "; the network is in monitor mode, so the packets pass and are counted";
   return out;
@@ -98,6 +111,12 @@ ExplainView answer(const Core& core, const Network& network, const Side& from, c
 
 Result<ExplainView> explain(const Core& core, const ExplainRequest& request) {
   MS_TRY(auto* network, choose_network(core, request));
+  // Elsewhere an address that nobody bears is a name that nobody bears; here it may be somebody's on another node.
+  for (auto& text : {request.from, request.to})
+    if (network->settings.spans_hosts() && Ip::parse(text) && !knows(core, *network, text))
+      return Error{Errc::not_found, 0,
+                   "no endpoint of this node has the address " + text +
+                       ", and whose it is on another node is not known here: name its service, or ask on its node"};
   std::optional<ExplainView> out;
   // A name may stand for endpoints with different labels: where they differ, the refused one is the answer.
   for (auto& from : sides(core, *network, request.from))

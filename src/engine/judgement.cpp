@@ -5,6 +5,45 @@
 #include "blocks.h"
 
 namespace microseg::engine {
+namespace {
+
+bool knows_encoding(const model::Settings& settings) { return settings.encoding == policy::kEncodingVersion; }
+
+// The numbering that every host makes of the same policy. Another policy than the one that was numbered once would
+// give numbers another meaning on this host than on those that have not heard of it.
+Result<std::vector<model::Block>> number_across_hosts(const std::vector<model::Block>& before,
+                                                      const policy::Alphabet& alphabet) {
+  MS_CHECK(policy::check_fits(alphabet));
+  const std::vector<model::Block> blocks{{{1, alphabet}, std::nullopt}};
+  if (!before.empty() && before != blocks)
+    return Error{Errc::invalid, 0,
+                 "the network's labels have changed since its classes were numbered, and the numbers must be alike on "
+                 "all hosts: remove the network and create it again"};
+  return blocks;
+}
+
+// Those of joined endpoints; sorted, unique.
+std::vector<std::uint16_t> classes_of(const std::vector<const model::Endpoint*>& endpoints,
+                                      const render::Judgement& judgement) {
+  std::vector<std::uint16_t> out;
+  for (auto* endpoint : endpoints)
+    if (endpoint->phase == model::Endpoint::Phase::joined)
+      if (auto number = render::class_of(*endpoint, judgement)) out.push_back(number);
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+}  // namespace
+
+Status check_across_hosts(const model::Settings& settings) {
+  if (!knows_encoding(settings)) return {};
+  MS_TRY(auto policy, policy::parse(settings.policy, kOptionOrigin));
+  const policy::Numbering numbering{1, policy::alphabet_of(policy)};
+  MS_CHECK(policy::check_fits(numbering.alphabet));
+  MS_TRY([[maybe_unused]] auto facts, policy::compile(policy, numbering));
+  return {};
+}
 
 Verdict judge(const model::Network& network, std::int64_t now_ms, bool with_docker) {
   Verdict out;
@@ -26,11 +65,21 @@ Verdict judge(const model::Network& network, std::int64_t now_ms, bool with_dock
       if (out.closed.empty()) out.closed = "policy error: " + source.error;
     }
   }
-  if (!network.labels) out.closed = "the network's labels are not known yet";
+  const bool spans_hosts = network.settings.spans_hosts();
+  if (!network.labels)
+    out.closed = with_docker || !spans_hosts
+                     ? kLabelsUnknown
+                     : "the network spans hosts, and its labels are part of what all of them must know alike: let "
+                       "microsegd ask Docker (--docker-socket)";
+  if (spans_hosts && !knows_encoding(network.settings))
+    out.closed = "the network uses class encoding " + std::to_string(*network.settings.encoding) +
+                 ", this microseg knows " + std::to_string(policy::kEncodingVersion) +
+                 ": update the plugin on this node";
   if (!out.closed.empty()) return out;
 
   out.policy = policy::merge(std::move(parts));
-  auto blocks = deal(network.blocks, policy::alphabet_of(out.policy), now_ms);
+  auto blocks = spans_hosts ? number_across_hosts(network.blocks, policy::alphabet_of(out.policy))
+                            : deal(network.blocks, policy::alphabet_of(out.policy), now_ms);
   if (!blocks) {
     out.closed = "policy error: " + blocks.error().text;
     return out;
@@ -38,19 +87,17 @@ Verdict judge(const model::Network& network, std::int64_t now_ms, bool with_dock
   out.judgement.numbering = blocks.value().back().numbering;
   out.judgement.needs_labels = with_docker && !out.judgement.numbering->alphabet.selectors.empty();
   out.blocks = std::move(blocks).value();
+  out.all_classes = spans_hosts;
   return out;
 }
 
 Status enforce(Verdict& verdict, const std::vector<const model::Endpoint*>& endpoints) {
   if (!verdict.judgement.numbering) return {};
   std::vector<std::uint16_t> present;
-  for (auto* endpoint : endpoints)
-    if (endpoint->phase == model::Endpoint::Phase::joined)
-      if (auto number = render::class_of(*endpoint, verdict.judgement)) present.push_back(number);
-  std::sort(present.begin(), present.end());
-  present.erase(std::unique(present.begin(), present.end()), present.end());
+  if (!verdict.all_classes) present = classes_of(endpoints, verdict.judgement);
   if (verdict.present == present) return {};
-  auto facts = policy::compile(verdict.policy, *verdict.judgement.numbering, present);
+  auto facts = verdict.all_classes ? policy::compile(verdict.policy, *verdict.judgement.numbering)
+                                   : policy::compile(verdict.policy, *verdict.judgement.numbering, present);
   if (!facts) {
     verdict.closed = "policy error: " + facts.error().text;
     verdict.judgement = {};

@@ -22,17 +22,26 @@ struct Verdict {
   std::string closed;               // why everybody is quarantined, "" when nobody is
   std::vector<model::Block> blocks; // to be stored when they differ from the network's
   render::Judgement judgement;
-  std::optional<std::vector<std::uint16_t>> present;  // the classes that judgement.allow was made for
+  // The network spans hosts, so the classes of its other endpoints are not known: the elements are made for all.
+  bool all_classes = false;
+  std::optional<std::vector<std::uint16_t>> present;  // the classes that judgement.allow was made for; {} is all
 };
 
 inline constexpr const char* kOptionOrigin = "option microseg.policy";
 inline constexpr const char* kLabelOrigin = "label microseg.policy";
 inline constexpr const char* kAppliedOrigin = "applied policy";
 
+inline constexpr const char* kLabelsUnknown = "the network's labels are not known yet";  // closed for a moment only
+
+// A policy in the options of a network that spans hosts, by itself: refuses (invalid) what could never be enforced.
+// Of an encoding that this microseg does not know nothing can be said, so nothing is refused.
+Status check_across_hosts(const model::Settings& settings);
+
 // All but the elements. `with_docker`: labels are known of endpoints whose container is; else of all, and empty.
+// Where the network spans hosts its classes are numbered from 1, once for the network's life: all hosts do it alike.
 Verdict judge(const model::Network& network, std::int64_t now_ms, bool with_docker);
 
-// The elements, for the classes of these endpoints. On error (invalid, the policy needs too many) there are none, and
+// The elements, for the classes of these endpoints, or for all of them where the network spans hosts. On error (invalid, the policy needs too many) there are none, and
 // the verdict is closed.
 Status enforce(Verdict& verdict, const std::vector<const model::Endpoint*>& endpoints);
 

@@ -17,6 +17,11 @@ const model::Endpoint* endpoint_of(const model::State& state, const IfName& link
   return nullptr;
 }
 
+bool concerns_vxlan(const kstate::Op& op) {
+  return std::holds_alternative<kstate::AddVxlan>(op) || std::holds_alternative<kstate::MendVxlan>(op) ||
+         std::holds_alternative<kstate::DelVxlan>(op);
+}
+
 std::vector<std::string> keys(const std::map<std::string, std::string>& map) {
   std::vector<std::string> out;
   for (auto& [key, value] : map) out.push_back(key);
@@ -29,8 +34,18 @@ Status Core::run_plan(const NetworkId& id, const kstate::Plan& plan, Runtime& ru
   for (auto& op : plan) {
     auto done = kernel_.apply(id.brief(), op);
     if (done) continue;
-    if (std::holds_alternative<kstate::DelLink>(op) && done.error().code == Errc::not_found) continue;
+    const bool removes = std::holds_alternative<kstate::DelLink>(op) || std::holds_alternative<kstate::DelVxlan>(op);
+    if (removes && done.error().code == Errc::not_found) continue;
     // One endpoint's link is that endpoint's trouble: its sandbox may be gone. The others go on.
+    // The way to other hosts is one thing, the containers of this host another. An announcement that did not go out is
+    // made up for by the next question for the address.
+    if (std::holds_alternative<kstate::Announce>(op)) continue;
+    if (concerns_vxlan(op)) {
+      if (runtime.vxlan_trouble.empty())
+        log_warn("VXLAN not set up", {{"net", id.brief()}, {"error", done.error().text}});
+      runtime.vxlan_trouble = done.error().text;
+      continue;
+    }
     const IfName* link = nullptr;
     if (auto* add = std::get_if<kstate::AddLink>(&op)) link = &add->name;
     if (auto* mend = std::get_if<kstate::MendLink>(&op)) link = &mend->name;
@@ -48,7 +63,9 @@ Status Core::round(const NetworkId& id, RoundOptions options) {
   const auto endpoints = endpoints_of(id);
   if (auto done = enforce(runtime.verdict, endpoints); !done)
     log_error("network closed: all its endpoints are quarantined", {{"net", id.brief()}, {"why", done.error().text}});
-  auto desired = render::segment(network, endpoints, runtime.verdict.judgement);
+  if (network.settings.spans_hosts()) (void)host_round();  // a new peer is let in before it is sent to
+  auto desired = this->desired(network, runtime);
+  if (desired.vxlan) runtime.flooded.insert(desired.vxlan->peers.begin(), desired.vxlan->peers.end());
   if (options.fresh)
     if (auto it = desired.links.find(render::link_name(*options.fresh)); it != desired.links.end()) it->second.peer.sandbox.clear();
 
@@ -63,6 +80,7 @@ Status Core::round(const NetworkId& id, RoundOptions options) {
     auto step = reconcile::plan(desired, *runtime.known, runtime.generation, options.later);
     unfinished = step.unfinished;
     runtime.link_trouble.clear();
+    runtime.vxlan_trouble.clear();
     if (step.plan.empty()) return {};
     log_debug("plan", {{"net", id.brief()}, {"ops", kstate::to_text(step.plan)}});
     // Until all of it is done we know nothing for sure.
@@ -70,7 +88,7 @@ Status Core::round(const NetworkId& id, RoundOptions options) {
     runtime.generation = std::max(runtime.generation, step.generation);
     MS_CHECK(run_plan(id, step.plan, runtime));
     runtime.generation = step.generation;
-    if (runtime.link_trouble.empty()) runtime.known = std::move(step.after);
+    if (runtime.link_trouble.empty() && runtime.vxlan_trouble.empty()) runtime.known = std::move(step.after);
     return {};
   };
   auto outcome = attempt();
@@ -81,12 +99,16 @@ Status Core::round(const NetworkId& id, RoundOptions options) {
   }
   if (!outcome) runtime.known.reset();
   set_trouble(id, runtime, outcome);
+  if (outcome && runtime.vxlan_trouble.empty() && network.settings.spans_hosts()) {
+    runtime.flooded = desired.vxlan ? desired.vxlan->peers : std::set<Ip>{};
+    (void)host_round();  // a peer that is gone is let in no more, now that nothing is sent to it
+  }
   if (unfinished && !runtime.retry_at) runtime.retry_at = now_() + kFinishAfterMs;
   return outcome;
 }
 
 void Core::set_trouble(const NetworkId& id, Runtime& runtime, const Status& outcome) {
-  if (outcome && runtime.link_trouble.empty()) {
+  if (outcome && runtime.link_trouble.empty() && runtime.vxlan_trouble.empty()) {
     if (!runtime.trouble.empty()) log_info("network as desired again", {{"net", id.brief()}});
     runtime.trouble.clear();
     runtime.retry_at.reset();
@@ -101,6 +123,11 @@ void Core::set_trouble(const NetworkId& id, Runtime& runtime, const Status& outc
 }
 
 void Core::touched(const std::string& segment) {
+  if (segment == kernel::kHost) {
+    host_.known.reset();
+    (void)host_round();
+    return;
+  }
   for (auto& [id, runtime] : runtimes_)
     if (id.brief() == segment) {
       runtime.known.reset();
@@ -109,6 +136,7 @@ void Core::touched(const std::string& segment) {
 }
 
 std::optional<std::int64_t> Core::retry_due() {
+  if (host_.retry_at && *host_.retry_at <= now_()) (void)host_round();
   std::vector<NetworkId> due;
   for (auto& [id, runtime] : runtimes_)
     if (runtime.retry_at && *runtime.retry_at <= now_()) due.push_back(id);
@@ -116,10 +144,12 @@ std::optional<std::int64_t> Core::retry_due() {
   std::optional<std::int64_t> next;
   for (auto& [id, runtime] : runtimes_)
     if (runtime.retry_at) next = std::min(next.value_or(*runtime.retry_at), *runtime.retry_at);
+  if (host_.retry_at) next = std::min(next.value_or(*host_.retry_at), *host_.retry_at);
   return next;
 }
 
 void Core::check_all() {
+  touched(kernel::kHost);
   for (auto& id : network_ids()) touched(id.brief());
 }
 

@@ -14,6 +14,8 @@ const Core::Runtime& runtime_of(const Core& core, const NetworkId& id) { return 
 std::string state_text(const Core::Runtime& runtime) {
   if (!runtime.trouble.empty()) return "pending: " + runtime.trouble;
   if (runtime.verdict.closed.starts_with("policy error")) return runtime.verdict.closed;
+  if (!runtime.verdict.closed.empty() && runtime.verdict.closed != kLabelsUnknown) return "failed: " + runtime.verdict.closed;
+  if (!runtime.vxlan_trouble.empty()) return "pending: way to other hosts: " + runtime.vxlan_trouble;
   if (!runtime.link_trouble.empty()) return "pending: " + runtime.link_trouble.begin()->second;
   return "ok";
 }
@@ -35,7 +37,10 @@ std::vector<NetworkView> view_networks(Core& core) {
     auto& runtime = runtime_of(core, id);
     NetworkView view{.id = id, .name = network.name.value_or(""), .mode = network.settings.mode,
                      .subnets = network.subnets, .applied_version = network.applied.version,
-                     .generation = runtime.generation, .state = state_text(runtime), .packets = {}};
+                     .generation = runtime.generation, .spans_hosts = network.settings.spans_hosts(), .vni = {},
+                     .underlay = network.underlay.self, .peers = network.underlay.peers,
+                     .state = state_text(runtime), .packets = {}};
+    if (view.spans_hosts) view.vni = network.settings.vni;
     for (auto& [_, endpoint] : core.state().endpoints)
       if (endpoint.network == id) {
         ++view.endpoints;
@@ -83,16 +88,43 @@ PolicyView view_policy(const Core& core, const Network& network) {
   return out;
 }
 
+namespace {
+
+std::string remedy(const std::string& state) {
+  if (state.starts_with("policy"))
+    return "; its endpoints are quarantined until the network is made anew with a policy that parses";
+  if (state.starts_with("failed")) return "; its endpoints are quarantined until then";
+  return "; being tried again";
+}
+
+// What keeps the containers of a network that spans hosts from those on other hosts; "" when nothing does.
+std::string cut_off(const Core& core, const Network& network) {
+  if (!network.settings.spans_hosts()) return "";
+  if (!network.settings.vni)
+    return "it has no VNI: microseg.encoding is for a Swarm's managers to set, leave it out";
+  if (!core.setup().guards_host)
+    return "microsegd's scope is local, so nothing guards the underlay: set MICROSEG_SCOPE=global on this node";
+  if (!core.host().stands)
+    return "the host's table, which guards the underlay, is not in place; being tried again";
+  if (!network.underlay.self)
+    return "Docker has not told this node's address in the Swarm (docker info --format '{{.Swarm.NodeAddr}}'); being "
+           "asked again";
+  return "";
+}
+
+}  // namespace
+
 std::vector<std::string> problems(const Core& core) {
   std::vector<std::string> out;
   std::size_t quarantined = 0;
+  if (!core.host().trouble.empty())
+    out.push_back("the host's table, which guards the underlay, is not as it should be: " + core.host().trouble +
+                  "; being tried again");
   for (auto& [id, network] : core.state().networks) {
+    if (auto why = cut_off(core, network); !why.empty())
+      out.push_back("network " + display_name(network) + " does not reach other hosts: " + why);
     auto state = state_text(runtime_of(core, id));
-    if (state == "ok") continue;
-    out.push_back("network " + display_name(network) + ": " + state +
-                  (state.starts_with("policy") ? "; its endpoints are quarantined until the network is made anew "
-                                                 "with a policy that parses"
-                                               : "; being tried again"));
+    if (state != "ok") out.push_back("network " + display_name(network) + ": " + state + remedy(state));
   }
   for (auto& [id, endpoint] : core.state().endpoints)
     if (!quarantine_reason(core, endpoint).empty()) ++quarantined;

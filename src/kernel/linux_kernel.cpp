@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "announce.h"
 #include "microseg/base/overload.h"
 #include "nft.h"
 #include "ports.h"
@@ -34,11 +35,16 @@ Status quiesce() {
 }  // namespace
 
 Result<std::unique_ptr<Kernel>> make_linux_kernel(const std::string& directory) {
+  MS_TRY(auto host, own_netns());
+  return make_linux_kernel(directory, std::move(host));
+}
+
+Result<std::unique_ptr<Kernel>> make_linux_kernel(const std::string& directory, Fd host) {
   std::error_code failed;
   std::filesystem::create_directories(directory, failed);
   if (failed) return error_from_errno(failed.value(), "create " + directory);
-  MS_TRY(auto host, own_netns());
-  return std::unique_ptr<Kernel>(new LinuxKernel(directory, std::move(host)));
+  MS_TRY(auto route, NetlinkSocket::open(host, NETLINK_ROUTE));
+  return std::unique_ptr<Kernel>(new LinuxKernel(directory, std::move(host), std::move(route)));
 }
 
 Result<std::vector<std::string>> LinuxKernel::segments() {
@@ -74,8 +80,10 @@ Status LinuxKernel::delete_segment(const std::string& name) {
   if (is_host(name)) return Error{Errc::invalid, 0, "the host's namespace is not ours to delete"};
   // A network's last endpoint may have left a moment ago; what is still in there goes with its links.
   if (auto segment = find(name); segment) {
-    if (auto links = observe_links(segment.value()->route))
-      for (auto& [link, _] : links.value()) (void)del_link(segment.value()->route, link);
+    if (auto devices = observe_devices(segment.value()->route)) {
+      for (auto& [link, _] : devices->links) (void)del_link(segment.value()->route, link);
+      if (devices->vxlan) (void)del_vxlan(segment.value()->route);  // its VNI is free at once
+    }
   }
   if (monitor_) monitor_->forget(name);
   segments_.erase(name);
@@ -99,7 +107,9 @@ Result<kstate::Segment> LinuxKernel::observe(const std::string& name, const std:
   MS_TRY(auto* segment, find(name));
   kstate::Segment out;
   MS_TRY(out.sysctls, read_sysctls(segment->netns, sysctls));
-  MS_TRY(out.links, observe_links(segment->route));
+  MS_TRY(auto devices, observe_devices(segment->route));
+  out.links = std::move(devices.links);
+  out.vxlan = std::move(devices.vxlan);
   MS_TRY(out.table, observe_table(segment->filter));
   return out;
 }
@@ -114,10 +124,10 @@ Status LinuxKernel::apply(const std::string& name, const kstate::Op& op) {
           [&](const kstate::AddLink& o) { return add_link(segment->route, host_, o.name, o.link); },
           [&](const kstate::DelLink& o) { return del_link(segment->route, o.name); },
           [&](const kstate::MendLink& o) { return mend_link(segment->route, o.name, o.link); },
-          [&](const kstate::AddVxlan&) -> Status { return Error{Errc::unsupported, 0, "no VXLAN yet"}; },
-          [&](const kstate::DelVxlan&) -> Status { return Error{Errc::unsupported, 0, "no VXLAN yet"}; },
-          [&](const kstate::MendVxlan&) -> Status { return Error{Errc::unsupported, 0, "no VXLAN yet"}; },
-          [&](const kstate::Announce&) -> Status { return Error{Errc::unsupported, 0, "no VXLAN yet"}; },
+          [&](const kstate::AddVxlan& o) { return add_vxlan(segment->route, segment->netns, host_route_, o.vxlan); },
+          [&](const kstate::DelVxlan&) { return del_vxlan(segment->route); },
+          [&](const kstate::MendVxlan& o) { return mend_vxlan(segment->route, o.vxlan); },
+          [&](const kstate::Announce& o) { return announce(segment->route, segment->netns, o.addresses); },
           [&](const kstate::Nft& o) { return apply_nft(segment->filter, o.ops); },
           [&](const kstate::BindPort&) -> Status {
             return Error{Errc::unsupported, 0, "a segment has no bridge"};
@@ -145,7 +155,7 @@ void LinuxKernel::watch(std::function<void(const std::string&)> changed) {
 }
 
 void LinuxKernel::start_watching(const std::string& name, Segment& segment) {
-  monitor_->add(name, segment.netns, {segment.route.port_id(), segment.filter.port_id()});
+  monitor_->add(name, segment.netns, {segment.route.port_id(), segment.filter.port_id(), host_route_.port_id()});
 }
 
 Result<LinuxKernel::Host*> LinuxKernel::at_host() {

@@ -19,7 +19,9 @@ namespace microseg::kernel {
 
 class LinuxKernel final : public Kernel {
  public:
-  LinuxKernel(std::string directory, Fd host) : directory_(std::move(directory)), host_(std::move(host)) {}
+  // `host_route`: an rtnetlink socket in `host`.
+  LinuxKernel(std::string directory, Fd host, NetlinkSocket host_route)
+      : directory_(std::move(directory)), host_(std::move(host)), host_route_(std::move(host_route)) {}
 
   Result<std::vector<std::string>> segments() override;
   Status create_segment(const std::string& name) override;
@@ -57,6 +59,7 @@ class LinuxKernel final : public Kernel {
   Fd host_;
   std::optional<Host> at_host_;
   std::optional<NetlinkSocket> at_ports_;
+  NetlinkSocket host_route_;  // makes what is born in the host's namespace
   std::map<std::string, Segment> segments_;
   std::unique_ptr<Monitor> monitor_;
 };

@@ -1,6 +1,7 @@
 #include "monitor.h"
 
 #include <libmnl/libmnl.h>
+#include <linux/neighbour.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
@@ -19,6 +20,8 @@
 #include "netlink.h"
 #include "netns.h"
 #include "nft.h"
+#include "rtnl.h"
+#include "rtnl_attributes.h"
 
 namespace microseg::kernel {
 namespace {
@@ -58,6 +61,20 @@ bool tells_of_a_port(const nlmsghdr* nlh) {
   bool out = false;
   for_each_attr(nlh, sizeof(ifinfomsg), [&](const nlattr* a) { out = out || mnl_attr_get_type(a) == IFLA_MASTER; });
   return out;
+}
+
+// Neighbours and forwarding entries are learnt and forgotten all the time, on a VXLAN device above all. Ours are
+// permanent; one that somebody made less than that, or deletes, still has our protocol.
+bool is_learnt(const nlmsghdr* nlh) {
+  if (nlh->nlmsg_type != RTM_NEWNEIGH && nlh->nlmsg_type != RTM_DELNEIGH) return false;
+  auto* ndm = header_of<ndmsg>(nlh);
+  if (!ndm || (ndm->ndm_state & NUD_PERMANENT) || (ndm->ndm_flags & NTF_PROXY)) return false;
+  bool ours = false;
+  for_each_attr(nlh, sizeof *ndm, [&](const nlattr* a) {
+    if (mnl_attr_get_type(a) == NDA_PROTOCOL && mnl_attr_get_payload_len(a) == 1)
+      ours = ours || mnl_attr_get_u8(a) == kRouteProtocol;
+  });
+  return !ours;
 }
 
 }  // namespace
@@ -163,6 +180,7 @@ bool Monitor::drain(const Watched& watched, const Fd& socket) const {
     int len = static_cast<int>(n);
     for (auto* nlh = reinterpret_cast<nlmsghdr*>(buffer); mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len)) {
       if (!concerns(watched, socket, nlh)) continue;
+      if (&socket == &watched.route && is_learnt(nlh)) continue;
       auto& own = watched.own_ports;
       if (std::find(own.begin(), own.end(), nlh->nlmsg_pid) == own.end()) foreign = true;
     }

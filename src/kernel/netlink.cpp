@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -80,19 +81,26 @@ Status NetlinkSocket::send(const void* data, std::size_t length) {
 }
 
 Status NetlinkSocket::request(Messages& messages) {
-  if (messages.buffers_.empty()) return {};
+  // Some at a time: the answers to all of them must fit into the receive buffer.
+  constexpr std::size_t kTogether = 64;
+  Status result;
+  for (std::size_t from = 0; from < messages.buffers_.size(); from += kTogether)
+    MS_CHECK(request(messages, from, std::min(from + kTogether, messages.buffers_.size()), result));
+  return result;
+}
+
+Status NetlinkSocket::request(Messages& messages, std::size_t from, std::size_t to, Status& refused) {
   std::vector<char> bytes;
   const std::uint32_t first = seq_ + 1;
-  for (auto& buffer : messages.buffers_) {
-    auto* nlh = reinterpret_cast<nlmsghdr*>(buffer.get());
+  for (std::size_t i = from; i < to; ++i) {
+    auto* nlh = reinterpret_cast<nlmsghdr*>(messages.buffers_[i].get());
     nlh->nlmsg_seq = next_seq();
-    bytes.insert(bytes.end(), buffer.get(), buffer.get() + NLMSG_ALIGN(nlh->nlmsg_len));
+    bytes.insert(bytes.end(), messages.buffers_[i].get(), messages.buffers_[i].get() + NLMSG_ALIGN(nlh->nlmsg_len));
   }
   MS_CHECK(send(bytes.data(), bytes.size()));
-  Status result;
   std::size_t answered = 0;
   std::vector<char> rx(kReceive);
-  while (answered < messages.buffers_.size()) {
+  while (answered < to - from) {
     ssize_t n = mnl_socket_recvfrom(socket_.get(), rx.data(), rx.size());
     if (n < 0) {
       if (errno == EINTR) continue;
@@ -102,11 +110,11 @@ Status NetlinkSocket::request(Messages& messages) {
     for (auto* nlh = reinterpret_cast<nlmsghdr*>(rx.data()); mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len)) {
       if (nlh->nlmsg_type != NLMSG_ERROR || nlh->nlmsg_seq < first) continue;  // a late answer to something given up
       ++answered;
-      auto answer = answer_of(nlh, messages.what_[nlh->nlmsg_seq - first]);
-      if (!answer && result) result = std::move(answer);
+      auto answer = answer_of(nlh, messages.what_[from + nlh->nlmsg_seq - first]);
+      if (!answer && refused) refused = std::move(answer);
     }
   }
-  return result;
+  return {};
 }
 
 Status NetlinkSocket::dump(nlmsghdr* request, const std::function<void()>& on_restart,

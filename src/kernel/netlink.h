@@ -84,6 +84,8 @@ class NetlinkSocket {
   struct Closer { void operator()(mnl_socket* s) const { mnl_socket_close(s); } };
   explicit NetlinkSocket(mnl_socket* s) : socket_(s) {}
   Status send(const void* data, std::size_t length);
+  // Those from `from` up to `to`; the first refusal goes to `refused`, unless it holds one.
+  Status request(Messages& messages, std::size_t from, std::size_t to, Status& refused);
   std::unique_ptr<mnl_socket, Closer> socket_;
   std::uint32_t seq_ = 0;
 };

@@ -90,7 +90,9 @@ constexpr CtRow kCt[] = {{CtKey::state, NFT_CT_STATE, kNoDirection},
                          {CtKey::original_source6, NFT_CT_SRC_IP6, IP_CT_DIR_ORIGINAL},
                          {CtKey::original_target6, NFT_CT_DST_IP6, IP_CT_DIR_ORIGINAL},
                          {CtKey::reply_source4, NFT_CT_SRC_IP, IP_CT_DIR_REPLY},
-                         {CtKey::reply_source6, NFT_CT_SRC_IP6, IP_CT_DIR_REPLY}};
+                         {CtKey::reply_source6, NFT_CT_SRC_IP6, IP_CT_DIR_REPLY},
+                         {CtKey::protocol, NFT_CT_PROTOCOL, kNoDirection},
+                         {CtKey::original_target_port, NFT_CT_PROTO_DST, IP_CT_DIR_ORIGINAL}};
 
 struct VerdictRow { Verdict::Kind kind; int number; };
 constexpr VerdictRow kVerdicts[] = {{Verdict::Kind::accept, NF_ACCEPT},

@@ -17,11 +17,18 @@ struct nlmsghdr;
 
 namespace microseg::kernel {
 
-using FoundLinks = std::map<int, std::pair<IfName, kstate::Link>>;  // by ifindex
-void take_link(FoundLinks& found, const nlmsghdr* nlh);
-void take_address(FoundLinks& found, const nlmsghdr* nlh);
-void take_route(FoundLinks& found, const nlmsghdr* nlh);
-void take_neighbour(FoundLinks& found, const nlmsghdr* nlh);
+struct Found {
+  std::map<int, std::pair<IfName, kstate::Link>> links;  // by ifindex
+  std::optional<std::pair<int, kstate::Vxlan>> vxlan;    // with its ifindex; VNI 0: something on it cannot be mended
+};
+void take_link(Found& found, const nlmsghdr* nlh);
+void take_address(Found& found, const nlmsghdr* nlh);
+void take_route(Found& found, const nlmsghdr* nlh);
+void take_neighbour(Found& found, const nlmsghdr* nlh);
+void take_forwarding(Found& found, const nlmsghdr* nlh);  // FDB entries
+void take_proxy(Found& found, const nlmsghdr* nlh);       // of a dump of proxies
+// Of a VXLAN device's link message; absent for any other kind. VNI 0: a tunnel that is none of ours.
+std::optional<kstate::Vxlan> tunnel_of(const nlmsghdr* nlh);
 
 // A link, as far as it may be a bridge or a bridge's port.
 struct FoundPort {

@@ -12,24 +12,10 @@
 
 #include "netlink.h"
 #include "observers.h"
+#include "rtnl_attributes.h"
 
 namespace microseg::kernel {
 namespace {
-
-template <class Header>
-const Header* header_of(const nlmsghdr* nlh) {
-  return mnl_nlmsg_get_payload_len(nlh) < sizeof(Header) ? nullptr
-                                                         : static_cast<const Header*>(mnl_nlmsg_get_payload(nlh));
-}
-
-std::string text_of(const nlattr* a) {
-  auto* text = static_cast<const char*>(mnl_attr_get_payload(a));
-  return std::string(text, strnlen(text, mnl_attr_get_payload_len(a)));
-}
-
-std::int32_t number_of(const nlattr* a) {
-  return mnl_attr_get_payload_len(a) == 4 ? static_cast<std::int32_t>(mnl_attr_get_u32(a)) : 0;
-}
 
 // What a bridge says of its port.
 void take_settings(FoundPort& port, const nlattr* info) {
@@ -60,9 +46,9 @@ void take_port(FoundPorts& found, const nlmsghdr* nlh) {
   for_each_attr(nlh, sizeof *ifi, [&](const nlattr* a) {
     switch (mnl_attr_get_type(a)) {
       case IFLA_IFNAME: port.name = text_of(a); break;
-      case IFLA_MASTER: port.master = number_of(a); break;
+      case IFLA_MASTER: port.master = static_cast<std::int32_t>(number_of(a)); break;
       case IFLA_LINK_NETNSID:
-        if (mnl_attr_get_payload_len(a) == 4) port.other_end_in = number_of(a);
+        if (mnl_attr_get_payload_len(a) == 4) port.other_end_in = static_cast<std::int32_t>(number_of(a));
         break;
       case IFLA_LINKINFO: info = a; break;
       default: break;

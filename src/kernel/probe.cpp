@@ -1,5 +1,5 @@
-// What the running kernel must have, tried in a throw-away namespace: a veth pair, and a table with everything that
-// the datapath uses.
+// What the running kernel must have, tried in a throw-away namespace: a veth pair, a table with everything that
+// the datapath uses, and a VXLAN device.
 #include <functional>
 
 #include "microseg/kernel/kernel.h"
@@ -21,6 +21,27 @@ Status try_veth(const Fd& netns) {
   link.peer.mac = Mac::local(2);
   MS_TRY(auto peer, new_netns());
   return add_link(socket, peer, IfName::parse("msprobe").value(), link);
+}
+
+// With its tunnel in another namespace, up; a kernel without group policy makes one that lacks it.
+Status try_vxlan(const Fd& netns) {
+  MS_TRY(auto host, new_netns());
+  MS_TRY(auto host_route, NetlinkSocket::open(host, NETLINK_ROUTE));
+  MS_TRY(auto route, NetlinkSocket::open(netns, NETLINK_ROUTE));
+  Vxlan vxlan;
+  vxlan.alias = std::string(kAliasMark) + "probe";
+  vxlan.vni = 4096;
+  vxlan.port = 4799;
+  vxlan.local = Ip::v4({192, 0, 2, 1});
+  vxlan.mac = Mac::local(3);
+  vxlan.proxies = {Ip::v4({192, 0, 2, 2})};
+  vxlan.peers = {Ip::v4({192, 0, 2, 3})};
+  MS_CHECK(add_vxlan(route, netns, host_route, vxlan));
+  auto seen = observe_devices(route);
+  (void)del_vxlan(route);
+  if (!seen) return std::move(seen).error();
+  if (seen->vxlan != vxlan) return Error{Errc::unsupported, 0, "the device is not as it was made"};
+  return {};
 }
 
 // One transaction with `extra`; refused as a whole when the kernel lacks any of it.
@@ -75,6 +96,8 @@ std::vector<Capability> probe() {
     return purge_connections(socket, PurgeConnections{1, 0xffff});
   };
   test("connection tracking over netlink", purge());
+  const auto vxlan = try_vxlan(ns);
+  out.push_back({kGroupPolicy, false, vxlan ? "" : vxlan.error().text});
   return out;
 }
 

@@ -140,9 +140,9 @@ Status del_link(NetlinkSocket& socket, const IfName& name) {
 
 Status mend_link(NetlinkSocket& socket, const IfName& name, const kstate::Link& link) {
   MS_TRY(int index, index_of(socket, name));
-  MS_TRY(auto links, observe_links(socket));
+  MS_TRY(auto devices, observe_devices(socket));
   Messages out;
-  if (auto it = links.find(name); it != links.end()) {
+  if (auto it = devices.links.find(name); it != devices.links.end()) {
     // Addresses last: with a link's last IPv4 address the kernel removes its IPv4 routes.
     for (auto& route : it->second.routes)
       if (!link.routes.contains(route)) message_route(out, false, index, route, std::nullopt, kRouteProtocol);

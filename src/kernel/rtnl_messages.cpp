@@ -6,6 +6,8 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
+#include <array>
+
 #include "rtnl.h"
 
 namespace microseg::kernel {
@@ -70,6 +72,34 @@ void message_neighbour(Messages& out, bool add, int index, const Ip& ip, const M
     mnl_attr_put_u8(nlh, NDA_PROTOCOL, kRouteProtocol);
   }
   out.says(std::string(add ? "add" : "remove") + " neighbour " + ip.str());
+}
+
+void message_proxy(Messages& out, bool add, int index, const Ip& ip) {
+  auto* nlh = add ? out.add(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, sizeof(ndmsg))
+                  : out.add(RTM_DELNEIGH, 0, sizeof(ndmsg));
+  auto* ndm = static_cast<ndmsg*>(mnl_nlmsg_get_payload(nlh));
+  ndm->ndm_family = family_of(ip);
+  ndm->ndm_ifindex = index;
+  ndm->ndm_state = NUD_PERMANENT;
+  ndm->ndm_flags = NTF_PROXY;
+  put_ip(nlh, NDA_DST, ip);
+  if (add) mnl_attr_put_u8(nlh, NDA_PROTOCOL, kRouteProtocol);
+  out.says(std::string(add ? "add" : "remove") + " proxy " + ip.str());
+}
+
+void message_peer(Messages& out, bool add, int index, const Ip& peer) {
+  // Appended: the entry has one destination per peer. One that it has already is no error.
+  auto* nlh = add ? out.add(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_APPEND, sizeof(ndmsg))
+                  : out.add(RTM_DELNEIGH, 0, sizeof(ndmsg));
+  auto* ndm = static_cast<ndmsg*>(mnl_nlmsg_get_payload(nlh));
+  ndm->ndm_family = AF_BRIDGE;
+  ndm->ndm_ifindex = index;
+  ndm->ndm_state = NUD_PERMANENT;
+  ndm->ndm_flags = NTF_SELF;
+  constexpr std::array<std::uint8_t, 6> kEverybody{};
+  mnl_attr_put(nlh, NDA_LLADDR, kEverybody.size(), kEverybody.data());
+  put_ip(nlh, NDA_DST, peer);
+  out.says(std::string(add ? "add" : "remove") + " peer " + peer.str());
 }
 
 Result<int> index_of(NetlinkSocket& socket, const IfName& name) {

@@ -16,6 +16,10 @@ void message_address(Messages& out, bool add, int index, const Prefix& address);
 void message_route(Messages& out, bool add, int index, const Prefix& destination, const std::optional<Ip>& via,
                    std::uint8_t protocol);
 void message_neighbour(Messages& out, bool add, int index, const Ip& ip, const Mac& mac);
+// Answers for `ip` on the link `index`.
+void message_proxy(Messages& out, bool add, int index, const Ip& ip);
+// A place of the VXLAN device `index` where frames for everybody go: an FDB entry of the all-zero MAC.
+void message_peer(Messages& out, bool add, int index, const Ip& peer);
 
 // not_found when there is no link of this name.
 Result<int> index_of(NetlinkSocket& socket, const IfName& name);

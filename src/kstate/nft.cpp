@@ -61,7 +61,7 @@ constexpr const char* kMetaNames[] = {"mark", "iifname", "oifname", "l4proto", "
 constexpr const char* kBaseNames[] = {"nh", "th", "ll"};
 constexpr const char* kCtNames[] = {"state",           "direction",       "mark",           "original ip saddr",
                                     "original ip daddr", "original ip6 saddr", "original ip6 daddr", "status",
-                                    "reply ip saddr", "reply ip6 saddr"};
+                                    "reply ip saddr", "reply ip6 saddr", "protocol", "original proto-dst"};
 
 std::string text(const Expr& expr) {
   return std::visit(

@@ -1,17 +1,21 @@
 #include "microseg/reconcile/steps.h"
 
+#include <set>
+#include <utility>
+
 #include "table_delta.h"
 
 namespace microseg::reconcile {
 namespace {
 
 using namespace kstate;
-using render::Generation, render::kAllow, render::kAllowSets, render::kForwardChain, render::kOwedChain, render::kStampChain;
+using render::Generation, render::kAllow, render::kAllowSets, render::kOwedChain;
 
 // The observed table without what depends on the generation: as render::segment makes it, but for the allow set.
-Table without_generation(const Table& table) {
+Table without_generation(const Table& table, Generation generation) {
   Table out = table;
-  for (auto* name : {kForwardChain, kStampChain, kOwedChain}) out.chains.erase(name);
+  for (auto& [name, chain] : render::generation_chains(generation)) out.chains.erase(name);
+  out.chains.erase(kOwedChain);
   for (auto* name : kAllowSets) out.sets.erase(name);
   return out;
 }
@@ -62,7 +66,7 @@ void open_next(Plan& out, Generation& generation, bool flush_unused) {
 
 // From nothing or, in one transaction, from something that cannot be mended.
 Generation rebuild(Plan& out, const Table& desired, bool present, std::uint16_t last_generation) {
-  Generation next{next_generation(last_generation), 0, false};
+  Generation next{next_generation(last_generation), 0, false, render::spans_hosts(desired)};
   // What was stamped, and with which numbers, is not known: no connection may keep its stamp.
   if (last_generation == 0) out.push_back(PurgeConnections{});
   else purge_before(out, next.number);
@@ -148,8 +152,8 @@ Outcome plan_table(Plan& out, const Table& desired, const std::optional<Table>& 
     if (observed && last_generation == 0) last_generation = render::stamp_in(*observed).value_or(0);
     return {rebuild(out, desired, observed.has_value(), last_generation)};
   }
-  const Table want = without_allow(desired), have = without_generation(*observed);
-  if (!allow_sets_fit(desired, *observed) || needs_rebuild(want, have))
+  const Table want = without_allow(desired), have = without_generation(*observed, *seen);
+  if (seen->spans != render::spans_hosts(desired) || !allow_sets_fit(desired, *observed) || needs_rebuild(want, have))
     return {rebuild(out, desired, true, seen->number)};
 
   Generation next = *seen;
@@ -175,6 +179,19 @@ Outcome plan_table(Plan& out, const Table& desired, const std::optional<Table>& 
   return outcome;
 }
 
+// The way to other hosts, once links and table are right, and the news to them of which addresses are here now.
+void plan_vxlan(Plan& out, const Segment& desired, const Segment& observed, bool device_stays, std::set<Ip> arrived) {
+  if (!desired.vxlan) return;
+  if (!device_stays) {
+    out.push_back(AddVxlan{*desired.vxlan});
+    for (auto& [name, link] : desired.links)  // the others may know all of them at another device's MAC
+      for (auto& route : link.routes) arrived.insert(route.ip());
+  } else if (*desired.vxlan != *observed.vxlan) {
+    out.push_back(MendVxlan{*desired.vxlan});
+  }
+  if (!arrived.empty()) out.push_back(Announce{{arrived.begin(), arrived.end()}});
+}
+
 }  // namespace
 
 std::uint16_t next_generation(std::uint16_t number) {
@@ -191,6 +208,8 @@ Step plan(const Segment& desired, const Segment& observed, std::uint16_t last_ge
   }
   for (auto& [name, link] : observed.links)
     if (!desired.links.contains(name)) out.plan.push_back(DelLink{name});
+  const bool device_stays = desired.vxlan && observed.vxlan && desired.vxlan->same_tunnel(*observed.vxlan);
+  if (observed.vxlan && !device_stays) out.plan.push_back(DelVxlan{});
   if (desired.table) {
     bool links_come = false;
     for (auto& [name, link] : desired.links) links_come = links_come || !observed.links.contains(name);
@@ -200,11 +219,16 @@ Step plan(const Segment& desired, const Segment& observed, std::uint16_t last_ge
     out.unfinished = generation.owed || !unused->empty();
     out.after.table = with_generation(*desired.table, generation, std::move(unused));
   }
+  std::set<Ip> arrived;
   for (auto& [name, link] : desired.links) {
     auto it = observed.links.find(name);
-    if (it == observed.links.end()) out.plan.push_back(AddLink{name, link});
+    const bool comes = it == observed.links.end();
+    if (comes) out.plan.push_back(AddLink{name, link});
     else if (!link.same_as(it->second)) out.plan.push_back(MendLink{name, link});
+    for (auto& route : link.routes)
+      if (comes || !it->second.routes.contains(route)) arrived.insert(route.ip());
   }
+  plan_vxlan(out.plan, desired, observed, device_stays, std::move(arrived));
   return out;
 }
 

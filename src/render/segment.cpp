@@ -25,6 +25,14 @@ std::uint32_t hash_of(const std::string& id) {
   return h;
 }
 
+// 32 bits that tell hosts apart: an IPv4 address, or an IPv6 one's hash.
+std::uint32_t number_of(const Ip& host) {
+  if (!host.is_v4()) return hash_of(host.str());
+  std::uint32_t out = 0;
+  for (auto byte : host.bytes()) out = out << 8 | byte;
+  return out;
+}
+
 Bytes raw(const Ip& ip) { return Bytes(ip.bytes().begin(), ip.bytes().end()); }
 
 std::vector<Prefix> addresses_of(const model::Endpoint& endpoint) {
@@ -52,6 +60,15 @@ Link link_of(const model::Network& network, const model::Endpoint& endpoint) {
   return link;
 }
 
+// An element for every class, whoever is here: the remote side may be of any.
+Set pairs_of(const Judgement& judgement) {
+  std::set<Element> out;
+  if (judgement.numbering)
+    for (std::uint32_t n = judgement.numbering->base; n <= judgement.numbering->last(); ++n)
+      out.insert(out.end(), {bytes_of_mark(n << 16) + bytes_of_mark(n), {}, {}});
+  return {{{Field::mark, Field::mark}, std::nullopt, false}, make_elements(std::move(out))};
+}
+
 Table table_of(const model::Network& network, std::span<const model::Endpoint* const> endpoints,
                const Judgement& judgement) {
   std::set<Element> tag4, tag6, class4, class6;
@@ -73,6 +90,7 @@ Table table_of(const model::Network& network, std::span<const model::Endpoint* c
       {kClass6, {{{Field::ipv6}, Field::mark, false}, make_elements(std::move(class6))}},
       {kAllow, {{{Field::number, Field::number, Field::protocol, Field::port}, std::nullopt, true}, judgement.allow}},
   };
+  if (network.settings.spans_hosts()) table.sets[kPairs] = pairs_of(judgement);
   table.chains = chains(network.settings);
   for (auto* counter : kCounters) table.counters.insert(counter);
   return table;
@@ -109,6 +127,55 @@ const std::map<std::string, std::string> kSysctls = {
     {"net/ipv6/conf/default/autoconf", "0"},
     {"net/ipv6/conf/default/addr_gen_mode", "1"},  // no link-local address: the gateway's is the only one
 };
+
+// Where a network spans hosts.
+const std::map<std::string, std::string> kSpanningSysctls = {
+    // The segment answers the other hosts' neighbour requests for its endpoints.
+    {"net/ipv6/conf/all/proxy_ndp", "1"},
+    {"net/ipv6/conf/default/proxy_ndp", "1"},
+    // What a segment says itself must never bear a container's class.
+    {"net/ipv4/fwmark_reflect", "0"},
+    {"net/ipv6/fwmark_reflect", "0"},
+    // The rest of a datagram that is still missing after so long, seconds, must not come from an address's next owner.
+    {"net/ipv4/ipfrag_time", "2"},
+    {"net/netfilter/nf_conntrack_frag6_timeout", "2"},
+};
+
+// The device's own addresses: other hosts must be able to tell who asks for a neighbour. IPv4 is this host's on the
+// underlay, unless a container may have that one.
+std::set<Prefix> own_addresses(const model::Network& network, const Ip& self) {
+  const std::uint32_t number = number_of(self);
+  auto octet = [&](int i) { return static_cast<std::uint8_t>(number >> (24 - 8 * i)); };
+  bool usable = self.is_v4();
+  for (auto& subnet : network.subnets) usable = usable && !subnet.pool.contains(self);
+  const std::uint32_t folded = number ^ number >> 16;
+  const Ip v4 = usable ? self
+                       : Ip::v4({169, 254, static_cast<std::uint8_t>(folded >> 8), static_cast<std::uint8_t>(folded)});
+  const Ip v6 = Ip::v6({0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0x6d, 0x73, octet(0), octet(1), octet(2), octet(3)});
+  return {Prefix::host(v4), Prefix::host(v6)};
+}
+
+std::optional<Vxlan> vxlan_of(const model::Network& network, std::span<const model::Endpoint* const> endpoints,
+                              std::uint16_t port) {
+  auto& [self, peers] = network.underlay;
+  if (!network.settings.spans_hosts() || !network.settings.vni || !self) return std::nullopt;
+  Vxlan out;
+  out.alias = "microseg:" + network.id.str();
+  out.vni = *network.settings.vni;
+  out.port = port;
+  out.local = *self;
+  out.mac = Mac::local(number_of(*self));
+  out.mtu = network.settings.mtu;
+  out.addresses = own_addresses(network, *self);
+  for (auto& subnet : network.subnets) out.routes.insert(subnet.pool.network());
+  // A tunnel is of one family: a peer of the other one cannot be reached by it.
+  for (auto& peer : peers)
+    if (peer != *self && peer.is_v4() == self->is_v4()) out.peers.insert(peer);
+  for (auto* endpoint : endpoints)
+    if (endpoint->phase == model::Endpoint::Phase::joined)
+      for (auto& address : addresses_of(*endpoint)) out.proxies.insert(address.ip());
+  return out;
+}
 
 }  // namespace
 
@@ -157,12 +224,14 @@ Mac default_mac(const EndpointId& id, const std::optional<Prefix>& v4) {
 }
 
 Segment segment(const model::Network& network, std::span<const model::Endpoint* const> endpoints,
-                const Judgement& judgement) {
+                const Judgement& judgement, std::uint16_t vxlan_port) {
   Segment out;
   out.sysctls = kSysctls;
+  if (network.settings.spans_hosts()) out.sysctls.insert(kSpanningSysctls.begin(), kSpanningSysctls.end());
   for (auto* endpoint : endpoints)
     if (endpoint->phase == model::Endpoint::Phase::joined)
       out.links.emplace(link_name(endpoint->id), link_of(network, *endpoint));
+  out.vxlan = vxlan_of(network, endpoints, vxlan_port);
   out.table = table_of(network, endpoints, judgement);
   return out;
 }

@@ -37,8 +37,10 @@ namespace {
 using namespace microseg;
 using namespace microseg::kernel;
 
-enum Reader { kLink, kAddress, kRoute, kNeighbour, kPort, kKept, kTableReader, kChain, kRule, kSet, kElements, kCounter,
-              kReaders };
+enum Reader {
+  kLink, kAddress, kRoute, kNeighbour, kVxlanLink, kForwarding, kProxy, kPort, kKept,
+  kTableReader, kChain, kRule, kSet, kElements, kCounter, kReaders
+};
 
 // A message without its nlmsghdr, built by `fill`.
 template <class Fill>
@@ -124,6 +126,41 @@ std::vector<std::string> templates() {
     ndm->ndm_state = NUD_PERMANENT;
     mnl_attr_put(nlh, NDA_DST, 16, kV6);
     mnl_attr_put(nlh, NDA_LLADDR, 6, kMac);
+  });
+  out[kVxlanLink] = message([](nlmsghdr* nlh) {
+    auto* ifi = static_cast<ifinfomsg*>(mnl_nlmsg_put_extra_header(nlh, sizeof(ifinfomsg)));
+    ifi->ifi_index = 3;
+    ifi->ifi_flags = 1;
+    mnl_attr_put_strz(nlh, IFLA_IFNAME, kstate::kVxlan);
+    mnl_attr_put_u32(nlh, IFLA_MTU, 1450);
+    mnl_attr_put_u32(nlh, IFLA_LINK_NETNSID, 0);
+    auto* info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
+    mnl_attr_put_strz(nlh, IFLA_INFO_KIND, "vxlan");
+    auto* tunnel = mnl_attr_nest_start(nlh, IFLA_INFO_DATA);
+    mnl_attr_put_u32(nlh, IFLA_VXLAN_ID, 4711);
+    mnl_attr_put(nlh, IFLA_VXLAN_LOCAL6, 16, kV6);
+    mnl_attr_put_u16(nlh, IFLA_VXLAN_PORT, htons(4799));
+    mnl_attr_put_u8(nlh, IFLA_VXLAN_TTL, 64);
+    mnl_attr_put_u8(nlh, IFLA_VXLAN_LEARNING, 1);
+    mnl_attr_put(nlh, IFLA_VXLAN_GBP, 0, nullptr);
+    mnl_attr_nest_end(nlh, tunnel);
+    mnl_attr_nest_end(nlh, info);
+  });
+  out[kForwarding] = message([](nlmsghdr* nlh) {
+    auto* ndm = static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(nlh, sizeof(ndmsg)));
+    ndm->ndm_family = AF_BRIDGE;
+    ndm->ndm_ifindex = 3;
+    ndm->ndm_state = NUD_PERMANENT;
+    constexpr unsigned char kEverybody[6] = {};
+    mnl_attr_put(nlh, NDA_LLADDR, 6, kEverybody);
+    mnl_attr_put(nlh, NDA_DST, 16, kV6);
+  });
+  out[kProxy] = message([](nlmsghdr* nlh) {
+    auto* ndm = static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(nlh, sizeof(ndmsg)));
+    ndm->ndm_family = AF_INET6;
+    ndm->ndm_ifindex = 3;
+    ndm->ndm_flags = NTF_PROXY;
+    mnl_attr_put(nlh, NDA_DST, 16, kV6);
   });
   out[kTableReader] = nft_message([](nlmsghdr* nlh) { mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, "microseg"); });
   out[kChain] = nft_message([](nlmsghdr* nlh) {
@@ -212,9 +249,10 @@ std::vector<std::size_t> places_of(Reader reader, const std::string& bytes) {
 }
 
 void read(Reader reader, const nlmsghdr* nlh) {
-  FoundLinks links;
+  Found found;
   kstate::Link link;
-  links.emplace(2, std::pair{IfName::parse("ms2").value(), link});
+  found.links.emplace(2, std::pair{IfName::parse("ms2").value(), link});
+  if (reader != kVxlanLink) found.vxlan.emplace(3, kstate::Vxlan{});
   FoundPorts ports;
   ports[2].name = "br";
   ports[3] = FoundPort{"veth3", 2};
@@ -223,10 +261,13 @@ void read(Reader reader, const nlmsghdr* nlh) {
   std::set<kstate::Element> elements;
   std::map<std::string, std::uint64_t> counters;
   switch (reader) {
-    case kLink: take_link(links, nlh); break;
-    case kAddress: take_address(links, nlh); break;
-    case kRoute: take_route(links, nlh); break;
-    case kNeighbour: take_neighbour(links, nlh); break;
+    case kLink: take_link(found, nlh); break;
+    case kAddress: take_address(found, nlh); break;
+    case kRoute: take_route(found, nlh); break;
+    case kNeighbour: take_neighbour(found, nlh); break;
+    case kVxlanLink: take_link(found, nlh); break;
+    case kForwarding: take_forwarding(found, nlh); break;
+    case kProxy: take_proxy(found, nlh); break;
     case kPort: take_port(ports, nlh); break;
     case kKept: take_kept(ports, nlh); break;
     case kTableReader: (void)take_table(table, nlh, 1); break;
@@ -238,7 +279,9 @@ void read(Reader reader, const nlmsghdr* nlh) {
     case kReaders: break;
   }
   std::string text;
-  for (auto& [index, found] : links) text += kstate::to_text(kstate::Plan{kstate::MendLink{found.first, found.second}});
+  for (auto& [index, entry] : found.links)
+    text += kstate::to_text(kstate::Plan{kstate::MendLink{entry.first, entry.second}});
+  if (found.vxlan) text += kstate::to_text(kstate::Plan{kstate::MendVxlan{found.vxlan->second}});
   for (auto& [index, port] : ports_of(ports)) text += port.link.str() + port.bridge.str();
   for (auto& [name, chain] : table.chains)
     for (auto& rule : chain.rules) text += kstate::to_text(rule);

@@ -190,7 +190,7 @@ struct World {
   std::unique_ptr<kernel::Kernel> kernel = need(kernel::make_linux_kernel("/tmp/oracle"));
   std::unique_ptr<store::Store> store = store::make_memory();
   std::int64_t now = 1'000'000;
-  engine::Core core{*kernel, *store, [this] { return now; }, false, true};
+  engine::Core core{*kernel, *store, [this] { return now; }, {}};
   engine::CreateNetwork request = network_request({.pools = {"10.5.0.0/24 10.5.0.1", "fd05::/64 fd05::1"}});
   std::vector<std::unique_ptr<Box>> boxes;
   std::vector<std::optional<policy::Identity>> identities;

@@ -261,6 +261,8 @@ Status FakeKernel::apply(const std::string& name, const Op& op) {
             },
             [&](const AddVxlan& o) {
               if (segment.vxlan) return EEXIST;
+              for (auto& [other, holds] : state)
+                if (holds.vxlan && holds.vxlan->vni == o.vxlan.vni && holds.vxlan->port == o.vxlan.port) return EEXIST;
               segment.vxlan = o.vxlan;
               return 0;
             },

@@ -94,6 +94,8 @@ class Machine {
       case CtKey::status: put(e.to, bytes_of_mark(track.status)); break;
       case CtKey::reply_source4: return address(track.reply_source, true);
       case CtKey::reply_source6: return address(track.reply_source, false);
+      case CtKey::protocol: put(e.to, byte(track.protocol)); break;
+      case CtKey::original_target_port: put(e.to, bytes_of_port(track.target_port).substr(0, 2)); break;
     }
     return kGoOn;
   }
@@ -106,9 +108,9 @@ class Machine {
     }
     if (packet_.protocol == kIcmp || packet_.protocol == kIcmpv6)
       return bytes_of_port(packet_.source_port).substr(0, 2) + Bytes(6, '\0');
-    const Bytes ports = bytes_of_port(packet_.source_port).substr(0, 2) + bytes_of_port(packet_.target_port).substr(0, 2);
-    return packet_.protocol == kTcp ? ports + Bytes(9, '\0') + byte(packet_.tcp_flags) + Bytes(6, '\0')
-                                    : ports + Bytes(4, '\0') + packet_.payload;
+    Bytes out = bytes_of_port(packet_.source_port).substr(0, 2) + bytes_of_port(packet_.target_port).substr(0, 2);
+    if (packet_.protocol == kTcp) return out + Bytes(9, '\0') + byte(packet_.tcp_flags) + Bytes(6, '\0');
+    return out + Bytes(4, '\0') + packet_.payload;
   }
 
   bool look_up(const Lookup& e) {

@@ -23,6 +23,8 @@ struct Track {
   std::optional<Ip> source, target;  // the original direction's
   std::uint32_t status = 0;          // IPS_* bits
   std::optional<Ip> reply_source{};  // whom answers come from
+  std::uint8_t protocol = 6;         // the connection's, also where the packet is an error about it
+  std::uint16_t target_port = 0;
 };
 
 struct Packet {

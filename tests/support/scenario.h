@@ -35,6 +35,16 @@ inline model::Network network(const std::string& policy, model::Options options 
   return out;
 }
 
+// The same where it spans hosts: this one is 192.0.2.1, another one 192.0.2.2.
+inline model::Network spanning_network(const std::string& policy, model::Options options = {}) {
+  auto out = network(policy, std::move(options));
+  out.settings.encoding = policy::kEncodingVersion;
+  out.settings.vni = 5000;
+  out.settings.mtu = 1450;
+  out.underlay = {ip("192.0.2.1"), {ip("192.0.2.2")}};
+  return out;
+}
+
 // Joined, and known as `service`; "" is not known. `n` is the last part of its addresses and, by default, its id.
 inline model::Endpoint endpoint(const std::string& service, unsigned n, const std::string& id = "") {
   auto v4 = prefix("10.5.0." + std::to_string(n) + "/24");

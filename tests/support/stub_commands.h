@@ -43,6 +43,7 @@ class StubDriverCommands : public engine::DriverCommands {
     return echoed;
   }
   Status free_network(const NetworkId& id) override { return note("free_network " + id.brief()); }
+  void nodes_changed() override { (void)note("nodes_changed"); }
   std::map<std::string, std::string> endpoint_info(const NetworkId& network, const EndpointId& id) override {
     (void)note("endpoint_info " + network.brief() + " " + id.brief());
     return info;

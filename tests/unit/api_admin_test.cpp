@@ -62,12 +62,19 @@ test::StubAdminCommands filled() {
                            .quarantined = 1,
                            .applied_version = 3,
                            .generation = 7,
+                           .spans_hosts = true,
+                           .vni = 4242,
+                           .underlay = Ip::v4({10, 99, 0, 1}),
+                           .peers = {Ip::v4({10, 99, 0, 2}), Ip::v4({10, 99, 0, 3})},
                            .state = "ok",
-                           .packets = {{"allowed", 18'446'744'073'709'551'615U}, {"refused", 2}}}};
+                           .packets = {{"allowed", 18'446'744'073'709'551'615U}, {"refused", 2}}},
+                          {.id = network_id("a2"), .name = "", .subnets = {}, .vni = {}, .underlay = {}, .peers = {},
+                           .state = "ok", .packets = {}}};
   stub.endpoints_answer = {endpoint_view("b2", "a1"), endpoint_view("c3", "d4")};
   stub.policy_answer = policy_view("a1");
   stub.version_answer = 3;
-  stub.explain_answer = {"app", "web", "api", true, "allow web -> api : 8080", "option microseg.policy, line 1", ""};
+  stub.explain_answer = {"app", "web", "api", true, "allow web -> api : 8080", "option microseg.policy, line 1", "",
+                         "no endpoint here"};
   return stub;
 }
 
@@ -95,7 +102,10 @@ TEST_CASE("every call") {
        "networks",
        R"({"networks":[{"id":"a1","name":"app","mode":"monitor","subnets":[{"pool":"10.5.0.0/24","gateway":"10.5.0.1"},)"
        R"({"pool":"fd57::/64","gateway":null}],"endpoints":2,"quarantined":1,"applied_version":3,"generation":7,)"
-       R"("state":"ok","packets":{"allowed":18446744073709551615,"refused":2}}]})"},
+       R"("spans_hosts":true,"vni":4242,"underlay":"10.99.0.1","peers":["10.99.0.2","10.99.0.3"],)"
+       R"("state":"ok","packets":{"allowed":18446744073709551615,"refused":2}},)"
+       R"({"id":"a2","name":"","mode":"enforce","subnets":[],"endpoints":0,"quarantined":0,"applied_version":0,)"
+       R"("generation":0,"spans_hosts":false,"vni":null,"underlay":null,"peers":[],"state":"ok","packets":{}}]})"},
       {{"GET", "/v1/endpoints", "", ""}, "endpoints", R"({"endpoints":[)" + web + "," + other + "]}"},
       {{"GET", "/v1/endpoints", "network=app", ""}, "policy app", R"({"endpoints":[)" + web + "]}"},
       {{"GET", "/v1/networks/app/policy", "", ""},
@@ -118,11 +128,11 @@ TEST_CASE("every call") {
       {{"GET", "/v1/explain", "network=app&from=web&to=api&port=8080/tcp", ""},
        "explain [app] web -> api 8080/6",
        R"({"network":"app","from":"web","to":"api","port":"8080/tcp","allowed":true,)"
-       R"("statement":"allow web -> api : 8080","origin":"option microseg.policy, line 1","reason":""})"},
+       R"("statement":"allow web -> api : 8080","origin":"option microseg.policy, line 1","reason":"","note":"no endpoint here"})"},
       {{"GET", "/v1/explain", "from=w%65b+1&to=fd57%3A%3a2&port=53%2Fudp", ""},
        "explain [] web 1 -> fd57::2 53/17",
        R"({"network":"app","from":"web","to":"api","port":"53/udp","allowed":true,)"
-       R"("statement":"allow web -> api : 8080","origin":"option microseg.policy, line 1","reason":""})"},
+       R"("statement":"allow web -> api : 8080","origin":"option microseg.policy, line 1","reason":"","note":"no endpoint here"})"},
   };
   for (auto& row : rows) {
     CAPTURE(row.request.path);

@@ -148,6 +148,9 @@ TEST_CASE("networks") {
                           .quarantined = 1,
                           .applied_version = 0,
                           .generation = 1,
+                          .vni = {},
+                          .underlay = {},
+                          .peers = {},
                           .state = "ok",
                           .packets = {{"allowed", 1840}, {"refused", 12}, {"spoofed", 1}}};
   auto nameless = app;
@@ -163,6 +166,21 @@ TEST_CASE("networks") {
         "app      236bf374fbbc  enforce  3          1            1840     12       1        ok\n"
         "-        236bf374fbbc  monitor  3          1            0        0        0        pending: docker is "
         "unreachable\n");
+  auto wide = app;
+  wide.spans_hosts = true;
+  wide.vni = 4242;
+  wide.underlay = Ip::v4({10, 99, 0, 1});
+  wide.peers = {Ip::v4({10, 99, 0, 2}), Ip::v4({10, 99, 0, 3})};
+  auto lost = wide;
+  lost.vni = {};
+  lost.underlay = {};
+  lost.peers = {};
+  daemon.engine.networks_answer = {app, wide, lost};
+  CHECK(run(daemon, {"networks"}).out ==
+        "NETWORK  ID            MODE     ENDPOINTS  QUARANTINED  ALLOWED  REFUSED  SPOOFED  VNI   PEERS           STATE\n"
+        "app      236bf374fbbc  enforce  3          1            1840     12       1        -     -               ok\n"
+        "app      236bf374fbbc  enforce  3          1            1840     12       1        4242  2 of 10.99.0.1  ok\n"
+        "app      236bf374fbbc  enforce  3          1            1840     12       1        -     0 of ?          ok\n");
 }
 
 TEST_CASE("endpoints") {
@@ -271,22 +289,22 @@ TEST_CASE("explain") {
     const char *asked, *out;
     int code;
   } rows[] = {
-      {{"app", "web", "api", true, "allow web -> api : 8080", "option microseg.policy, line 1", "it is allowed"},
+      {{"app", "web", "api", true, "allow web -> api : 8080", "option microseg.policy, line 1", "it is allowed", ""},
        {"explain", "web", "api", "8080"},
        "explain [] web -> api 8080/6",
        "web -> api 8080: allowed by `allow web -> api : 8080` (option microseg.policy, line 1)\n",
        0},
-      {{"app", "web", "db", false, "deny web -> db", "applied, line 2", ""},
+      {{"app", "web", "db", false, "deny web -> db", "applied, line 2", "", ""},
        {"explain", "web", "db", "53/udp", "--network", "app"},
        "explain [app] web -> db 53/17",
        "web -> db 53/udp: refused by `deny web -> db` (applied, line 2)\n",
        4},
-      {{"app", "web", "db", false, "", "", ""},
+      {{"app", "web", "db", false, "", "", "", "no endpoint of this node is db"},
        {"explain", "10.5.0.2", "fd57::3", "icmp"},
        "explain [] 10.5.0.2 -> fd57::3 0/1",
-       "web -> db icmp: refused: no statement allows it\n",
+       "web -> db icmp: refused: no statement allows it\n  no endpoint of this node is db\n",
        4},
-      {{"app", "web", "db", false, "", "", "db is quarantined"},
+      {{"app", "web", "db", false, "", "", "db is quarantined", ""},
        {"explain", "web", "db", "5432/sctp"},
        "explain [] web -> db 5432/132",
        "web -> db 5432/sctp: refused: db is quarantined\n",
@@ -304,10 +322,10 @@ TEST_CASE("explain") {
 
 TEST_CASE("--json prints the API's answer, before or after the command, and keeps the exit code") {
   Daemon daemon;
-  daemon.engine.explain_answer = {"app", "web", "db", false, "", "", "because"};
+  daemon.engine.explain_answer = {"app", "web", "db", false, "", "", "because", ""};
   const std::string explained =
       R"({"network":"app","from":"web","to":"db","port":"80","allowed":false,"statement":"","origin":"",)"
-      R"("reason":"because"})"
+      R"("reason":"because","note":""})"
       "\n";
   for (auto& words : std::vector<std::vector<std::string>>{{"--json", "explain", "web", "db", "80"},
                                                            {"explain", "--json", "web", "db", "80"},

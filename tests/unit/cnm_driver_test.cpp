@@ -67,9 +67,9 @@ TEST_CASE("every method: request, command, answer") {
       {"NetworkDriver.Leave", R"({"NetworkID":"a1","EndpointID":"b2"})", "leave a1 b2", "{}"},
       {"NetworkDriver.ProgramExternalConnectivity", R"({"NetworkID":"a1","EndpointID":"b2","Options":{}})", "", "{}"},
       {"NetworkDriver.RevokeExternalConnectivity", R"({"NetworkID":"a1","EndpointID":"b2"})", "", "{}"},
-      {"NetworkDriver.DiscoverNew", R"({"DiscoveryType":1,"DiscoveryData":{"Address":"10.0.0.7","Self":false}})", "",
-       "{}"},
-      {"NetworkDriver.DiscoverDelete", R"({"DiscoveryType":1,"DiscoveryData":null})", "", "{}"},
+      {"NetworkDriver.DiscoverNew", R"({"DiscoveryType":1,"DiscoveryData":{"Address":"10.0.0.7","Self":false}})",
+       "nodes_changed", "{}"},
+      {"NetworkDriver.DiscoverDelete", R"({"DiscoveryType":1,"DiscoveryData":null})", "nodes_changed", "{}"},
       {"NetworkDriver.FreeNetwork", R"({"NetworkID":"zz","NetworkID":"a1"})", "free_network a1", "{}"},  // as Go: last
   };
   for (auto& row : rows) {

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "cnm/wire.h"
+#include "engine/allocations.h"
 #include "microseg/cnm/driver.h"
 #include "support/stub_commands.h"
 
@@ -22,6 +24,18 @@ std::set<std::string> fields(const json& object) {
   return names;
 }
 
+// Allocates as a manager does.
+struct Manager final : test::StubDriverCommands {
+  engine::Allocations allocations;
+  Result<model::Options> allocate_network(const NetworkId& id, const model::Options& options) override {
+    return allocations.allocate(id, options, {});
+  }
+  Status free_network(const NetworkId& id) override {
+    allocations.free(id);
+    return {};
+  }
+};
+
 // The rules of the protocol that hold whatever the engine answers.
 void check_shape(const std::string& method, const json& request, const json& answer) {
   CAPTURE(answer.dump());
@@ -30,7 +44,17 @@ void check_shape(const std::string& method, const json& request, const json& ans
   } else if (method == "/NetworkDriver.GetCapabilities") {
     CHECK(fields(answer) == std::set<std::string>{"ConnectivityScope", "GwAllocChecker", "Scope"});
   } else if (method == "/NetworkDriver.AllocateNetwork") {
+    // What is answered replaces what the user said, and is all that a node will see of it.
     for (auto& [key, value] : request.at("Options").items()) CHECK(answer.at("Options").at(key) == value);
+    auto create = request;
+    create["Options"] = {{"com.docker.network.generic", answer.at("Options")}};
+    auto on_node = cnm::wire::create_network(create.dump());
+    REQUIRE(on_node);
+    auto settings = model::parse_settings(on_node->options);
+    REQUIRE(settings);
+    CHECK(settings->encoding == policy::kEncodingVersion);
+    CHECK(settings->vni);
+    CHECK(settings->policy == request.at("Options").at("microseg.policy"));
   } else if (method == "/NetworkDriver.CreateEndpoint") {
     const bool had_mac = !request.at("Interface").at("MacAddress").get<std::string>().empty();
     CHECK(fields(answer.at("Interface")) == (had_mac ? std::set<std::string>{} : std::set<std::string>{"MacAddress"}));
@@ -48,8 +72,8 @@ void replay(const std::string& file, cnm::Scope scope, std::size_t expected) {
   CAPTURE(file);
   std::ifstream in(MICROSEG_TESTS "/fixtures/" + file);
   REQUIRE(in.is_open());
-  test::StubDriverCommands stub;
-  cnm::Driver driver(stub, scope);
+  Manager manager;
+  cnm::Driver driver(manager, scope);
   std::size_t replayed = 0;
   for (std::string line; std::getline(in, line);) {
     auto call = json::parse(line);

@@ -2,6 +2,9 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <iterator>
+#include <variant>
+
 #include "support/fake_kernel.h"
 #include "support/scenario.h"
 
@@ -19,7 +22,9 @@ Moment begin(std::vector<model::Endpoint> endpoints = {endpoint("web", 2), endpo
 
 // The kinds of ops, in order: "nft quiesce nft link-add".
 std::string kinds(const Plan& plan) {
-  static constexpr const char* names[] = {"sysctl", "link-add", "link-del", "link-mend", "nft", "quiesce", "purge"};
+  static constexpr const char* names[] = {"sysctl", "link-add", "link-del", "link-mend", "vxlan-add", "vxlan-del",
+                                          "vxlan-mend", "announce", "nft", "quiesce", "purge"};
+  static_assert(std::size(names) == std::variant_size_v<Op>);
   std::string out;
   for (auto& op : plan) out += (out.empty() ? "" : " ") + std::string(names[op.index()]);
   return out;
@@ -46,6 +51,7 @@ Segment done(const Segment& observed, const reconcile::Step& step) {
   auto& have = kernel.state["s"];
   CHECK(have.sysctls == step.after.sysctls);
   CHECK(have.table == step.after.table);
+  CHECK(have.vxlan == step.after.vxlan);
   REQUIRE(have.links.size() == step.after.links.size());
   for (auto& [name, link] : step.after.links) CHECK(link.same_as(have.links.at(name)));
   return have;
@@ -299,4 +305,112 @@ TEST_CASE("numbers are used again only after their connections were forgotten") 
     CHECK(again.generation == row.then);
     CHECK(has(again.plan, "conntrack") == (*row.purge != 0));
   }
+}
+
+// ---- the way to other hosts ----
+
+namespace {
+
+Vxlan vxlan() {
+  Vxlan out;
+  out.alias = "microseg:" + long_id("a");
+  out.vni = 4711;
+  out.port = 4799;
+  out.local = ip("192.0.2.1");
+  out.mac = Mac::local(0xa1);
+  out.routes = {prefix("10.5.0.0/24"), prefix("fd05::/64")};
+  out.peers = {ip("192.0.2.2")};
+  out.proxies = {ip("10.5.0.2"), ip("10.5.0.3"), ip("fd05::2"), ip("fd05::3")};
+  return out;
+}
+
+Segment with(Segment segment, std::optional<Vxlan> device) {
+  segment.vxlan = std::move(device);
+  return segment;
+}
+
+}  // namespace
+
+TEST_CASE("the VXLAN device: what differs, and what is done about it") {
+  auto peers = vxlan(), down = vxlan(), moved = vxlan(), foreign = vxlan();
+  peers.peers.insert(ip("192.0.2.3"));
+  down.mtu = 0;
+  moved.local = ip("192.0.2.9");
+  foreign.vni = 0;
+  const auto moment = begin();
+  struct {
+    const char* title;
+    std::optional<Vxlan> desired, observed;
+    const char* plan;
+  } rows[] = {
+      {"nothing differs", vxlan(), vxlan(), ""},
+      {"none wanted, none there", std::nullopt, std::nullopt, ""},
+      {"missing: with it goes the news of all that is here", vxlan(), std::nullopt, "vxlan-add announce"},
+      {"left over", std::nullopt, vxlan(), "vxlan-del"},
+      {"another peer", peers, vxlan(), "vxlan-mend"},
+      {"a peer too many", vxlan(), peers, "vxlan-mend"},
+      {"down", vxlan(), down, "vxlan-mend"},
+      {"another underlay address", moved, vxlan(), "vxlan-del vxlan-add announce"},
+      {"one that cannot be mended", vxlan(), foreign, "vxlan-del vxlan-add announce"},
+  };
+  for (auto& row : rows) {
+    CAPTURE(row.title);
+    const auto desired = with(moment.desired(), row.desired), observed = with(after(moment), row.observed);
+    const auto step = reconcile::plan(desired, observed, 7);
+    CHECK(kinds(step.plan) == std::string(row.plan));
+    CHECK(kinds(reconcile::plan(desired, done(observed, step), 7).plan).empty());
+  }
+}
+
+TEST_CASE("a segment from nothing: policy, then links, then the way out, then the news") {
+  const auto desired = with(begin().desired(), vxlan());
+  Segment empty;
+  for (auto& [path, value] : desired.sysctls) empty.sysctls[path] = value;
+  const auto step = reconcile::plan(desired, empty, 0);
+  CHECK(kinds(step.plan) == "purge nft link-add link-add vxlan-add announce");
+  CHECK(has({step.plan.back()}, "announce 10.5.0.2 10.5.0.3 fd05::2 fd05::3"));
+}
+
+TEST_CASE("a link that comes is announced once the device answers for it") {
+  const auto before = begin({endpoint("web", 2)}), now = begin();
+  auto fewer = vxlan();
+  fewer.proxies = {ip("10.5.0.2"), ip("fd05::2")};
+  const auto desired = with(now.desired(), vxlan());
+  const auto step = reconcile::plan(desired, with(after(before), fewer), 7);
+  CHECK(kinds(step.plan) == "nft link-add vxlan-mend announce");
+  CHECK(has({step.plan.back()}, "announce 10.5.0.3 fd05::3\n"));
+}
+
+TEST_CASE("a link that gets another address is announced, one that is mended otherwise is not") {
+  const auto moment = begin();
+  const auto desired = with(moment.desired(), vxlan());
+  auto observed = with(after(moment), vxlan());
+  auto& link = observed.links.at(render::link_name(moment.endpoints[1].id));
+  SUBCASE("another address") {
+    link.routes.erase(prefix("10.5.0.3/32"));
+    link.routes.insert(prefix("10.5.0.77/32"));
+    const auto step = reconcile::plan(desired, observed, 7);
+    CHECK(kinds(step.plan) == "link-mend announce");
+    CHECK(has(step.plan, "announce 10.5.0.3\n"));
+  }
+  SUBCASE("another MTU") {
+    link.mtu = 1280;
+    CHECK(kinds(reconcile::plan(desired, observed, 7).plan) == "link-mend");
+  }
+}
+
+TEST_CASE("where the network is on one host only, nothing is announced") {
+  const auto step = reconcile::plan(begin().desired(), after(begin({endpoint("web", 2)})), 7);
+  CHECK(kinds(step.plan) == "nft link-add");
+}
+
+TEST_CASE("a device of another tunnel goes with the links that go, before the rules change") {
+  auto other = vxlan();
+  other.vni = 4712;
+  const auto before = begin(), now = begin({endpoint("web", 2)});
+  auto fewer = vxlan();
+  fewer.proxies = {ip("10.5.0.2"), ip("fd05::2")};
+  const auto step = reconcile::plan(with(now.desired(), fewer), with(after(before), other), 7);
+  CHECK(kinds(step.plan) == "link-del vxlan-del nft quiesce nft vxlan-add announce");
+  CHECK(has({step.plan.back()}, "announce 10.5.0.2 fd05::2\n"));
 }

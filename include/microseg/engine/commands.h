@@ -59,6 +59,8 @@ class DriverCommands {
   // Only for networks that span hosts; the options to hand to every node.
   virtual Result<model::Options> allocate_network(const NetworkId& id, const model::Options& options) = 0;
   virtual Status free_network(const NetworkId& id) = 0;
+  // A hint that nodes of the Swarm came or went. It may be missing, and says nothing of a single network.
+  virtual void nodes_changed() = 0;
   // Values for EndpointOperInfo: what `docker` may show of an endpoint. Unknown endpoint: empty.
   virtual std::map<std::string, std::string> endpoint_info(const NetworkId& network, const EndpointId& id) = 0;
 };
@@ -83,6 +85,10 @@ struct NetworkView {
   std::size_t endpoints = 0, quarantined = 0;
   std::uint64_t applied_version = 0;
   std::uint32_t generation = 0;
+  bool spans_hosts = false;
+  std::optional<std::uint32_t> vni;  // only where it spans hosts, as all of these
+  std::optional<Ip> underlay;   // this host's address, as the other hosts know it
+  std::vector<Ip> peers;        // the other hosts that have the network
   std::string state;            // "ok", "pending: …", "failed: …", "policy error: …"
   std::map<std::string, std::uint64_t> packets;  // counters of the segment: allowed, refused, spoofed, invalid, …
 };
@@ -131,6 +137,7 @@ struct ExplainView {
   bool allowed = false;
   std::string statement, origin;  // "" when no statement decides
   std::string reason;           // one sentence
+  std::string note;             // what could not be known here, "" when nothing of the kind
 };
 
 class AdminCommands {

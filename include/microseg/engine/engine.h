@@ -10,6 +10,7 @@
 #include "microseg/docker/engine_api.h"
 #include "microseg/engine/commands.h"
 #include "microseg/kernel/kernel.h"
+#include "microseg/render/segment.h"
 #include "microseg/store/store.h"
 
 namespace microseg::engine {
@@ -22,7 +23,8 @@ struct Parts {
 
 struct Config {
   std::string version;
-  bool spans_hosts = false;
+  bool guards_host = false;                       // networks may span hosts (the driver's scope is global)
+  std::uint16_t vxlan_port = render::kVxlanPort;  // UDP, the same on all hosts
   std::string driver = "microseg";                // as Docker calls us, for its list of networks
   std::shared_ptr<docker::EngineApi> docker;      // null: no Docker API
   // How long a driver call waits for Docker to say whose endpoint it is. While dockerd boots it never answers, and
@@ -40,7 +42,7 @@ class Engine final : public DriverCommands, public AdminCommands {
   // as it is, closed. Returns after stop().
   void run(const std::function<Result<Parts>()>& assemble);
   // The watcher's thread: follows Docker's events, resolves endpoints that joined without an identity, forgets what
-  // Docker no longer has. Returns after stop(); returns at once without a Docker API.
+  // Docker no longer has, asks for the other hosts of networks that span hosts. Returns after stop(); returns at once without a Docker API.
   void watch_docker();
   void stop();
 
@@ -52,6 +54,7 @@ class Engine final : public DriverCommands, public AdminCommands {
   Status leave(const NetworkId& network, const EndpointId& id) override;
   Result<model::Options> allocate_network(const NetworkId& id, const model::Options& options) override;
   Status free_network(const NetworkId& id) override;
+  void nodes_changed() override;
   std::map<std::string, std::string> endpoint_info(const NetworkId& network, const EndpointId& id) override;
 
   StatusView status() override;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "microseg/base/fd.h"
 #include "microseg/base/result.h"
 #include "microseg/kstate/plan.h"
 
@@ -35,8 +36,8 @@ class Kernel {
   // With all that is in it. Success when it is gone already.
   virtual Status delete_segment(const std::string& name) = 0;
 
-  // What the segment holds of ours: links with our alias, routes of our protocol, permanent neighbours, the table,
-  // and those of `sysctls` (paths below /proc/sys) that this kernel has. Consistent: an interrupted dump is done again.
+  // What the segment holds of ours: links with our alias, the VXLAN device, routes of our protocol, permanent
+  // neighbours, the table, and those of `sysctls` (paths below /proc/sys) that this kernel has. Consistent: an interrupted dump is done again.
   // not_found: no such segment.
   virtual Result<kstate::Segment> observe(const std::string& name, const std::vector<std::string>& sysctls) = 0;
 
@@ -47,8 +48,10 @@ class Kernel {
   virtual Result<kstate::PortIndex> port_of(const std::string& sandbox, const IfName& bridge) = 0;
 
   // Does one op. On error nothing of an nft transaction or of a link remains.
-  //   not_found    DelLink, MendLink or BindPort of an absent link; AddLink into a sandbox that is gone
-  //   exists       AddLink of a present name
+  //   not_found    DelLink, MendLink or BindPort of an absent link; AddLink into a sandbox that is gone; DelVxlan,
+  //                MendVxlan and Announce without the device
+  //   exists       AddLink of a present name; AddVxlan where the segment has one, or another device of this host has
+  //                its VNI
   //   unavailable  the kernel was busy: observe and try again
   //   denied       the host's table has another owner, a daemon that still runs
   virtual Status apply(const std::string& name, const kstate::Op& op) = 0;
@@ -68,10 +71,15 @@ struct Capability {
   std::string missing;  // "" when present, else what the kernel said
 };
 
+// The capability that networks which span hosts need, and no other.
+inline constexpr const char* kGroupPolicy = "VXLAN with group policy";
+
 // Tries each feature in a throw-away namespace. Never fails: what cannot be tried is missing.
 std::vector<Capability> probe();
 
 // The real one. Segments are mounted in `directory` (made when missing), e.g. /run/microseg/netns.
 Result<std::unique_ptr<Kernel>> make_linux_kernel(const std::string& directory);
+// The same for another host than the one that this process is in: `host` is its namespace.
+Result<std::unique_ptr<Kernel>> make_linux_kernel(const std::string& directory, Fd host);
 
 }  // namespace microseg::kernel

@@ -62,6 +62,8 @@ enum class CtKey {
   state, direction, mark, original_source4, original_target4, original_source6, original_target6,
   status,  // 4 bytes, host order: IPS_* bits
   reply_source4, reply_source6,
+  protocol,              // the connection's: an ICMP error has that of the connection it speaks of
+  original_target_port,  // where the protocol has ports; else type and code, or 0
 };
 enum class Base { network, transport, link };  // link: as it was on the wire, with its VLAN tag
 

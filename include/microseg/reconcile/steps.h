@@ -6,7 +6,9 @@
 //   3. one transaction switches the rules to it and changes the other sets; stamped connections pass as before
 //   4. wait until every packet that began before 3 is through: none of them may stamp with the next number
 //   5. one transaction puts the next number in force: every live connection is judged again, by the new policy
-//   6. links that come, come last: policy before link
+//   6. links that come, come after all that: policy before link
+//   7. last the way to other hosts: the VXLAN device with who is a peer and what it answers for, then the announcement
+//      of the addresses that came. One with another tunnel, or that nobody wants, goes with the links in 1
 // 2 only where ranges are taken away, 4 and 5 only where anything is; 3 then leaves a note in the table (the chain
 // `owed`) that 5 removes, so that whoever finds a plan cut short between them, this daemon or the next, finishes it.
 #pragma once

@@ -38,8 +38,14 @@ std::vector<kstate::PeerEnd::Route> container_routes(const model::Network& netwo
 // The MAC of an endpoint that brings none: from its IPv4 address, so that an address keeps its MAC.
 Mac default_mac(const EndpointId& id, const std::optional<Prefix>& v4);
 
-// The desired segment, without the generation's chains, and with one allow set for the two. `endpoints` are the network's; only joined ones show.
+// The UDP port of VXLAN where nobody says another. Not 4789: a device with the group policy extension cannot come up
+// beside one without it on the same port, and Docker's own overlay networks have theirs there on every Swarm node.
+inline constexpr std::uint16_t kVxlanPort = 4799;
+
+// The desired segment, without the generation's chains, and with one allow set for the two. `endpoints` are the
+// network's; only joined ones show. There is a VXLAN device where the network spans hosts and it is known with which
+// number and from which address; `vxlan_port` is the same on all hosts.
 kstate::Segment segment(const model::Network& network, std::span<const model::Endpoint* const> endpoints,
-                        const Judgement& judgement);
+                        const Judgement& judgement, std::uint16_t vxlan_port = kVxlanPort);
 
 }  // namespace microseg::render
