@@ -142,6 +142,57 @@ Result<model::Options> endpoint_options(const json& body) {
   return options;
 }
 
+// A list among Docker's own entries of Options; null where there is none.
+Result<const json*> options_list(const json& body, const std::string& key) {
+  MS_TRY(auto options, optional_object(body, "Options", "Options"));
+  const json* list = options ? find(*options, key) : nullptr;
+  if (list && !list->is_array()) return wrong_type("Options." + key, "a list", list);
+  return list;
+}
+
+Result<std::uint16_t> number16(const json& object, const std::string& key, const std::string& name) {
+  const json* value = find(object, key);
+  if (!value) return std::uint16_t{0};
+  if (!value->is_number_unsigned() || value->get<std::uint64_t>() > 65535)
+    return wrong_type(name, "a number from 0 to 65535", value);
+  return value->get<std::uint16_t>();
+}
+
+// com.docker.network.portmap: [{"Proto":6,"Port":80,"HostPort":8080,"HostPortEnd":8080,…}]. A range of host ports is one
+// of which Docker takes the first that is free.
+Result<std::vector<model::PublishedPort>> published_ports(const json& body) {
+  const std::string key = "com.docker.network.portmap";
+  std::vector<model::PublishedPort> out;
+  MS_TRY(auto list, options_list(body, key));
+  for (std::size_t i = 0; list && i < list->size(); ++i) {
+    const json& item = (*list)[i];
+    const auto name = "Options." + key + "[" + std::to_string(i) + "]";
+    if (!item.is_object()) return wrong_type(name, "an object", &item);
+    MS_TRY(auto protocol, number16(item, "Proto", name + ".Proto"));
+    MS_TRY(auto port, number16(item, "Port", name + ".Port"));
+    MS_TRY(auto first, number16(item, "HostPort", name + ".HostPort"));
+    MS_TRY(auto last, number16(item, "HostPortEnd", name + ".HostPortEnd"));
+    if (protocol > 255) return wrong_type(name + ".Proto", "a number from 0 to 255", find(item, "Proto"));
+    const bool chosen = first != 0 && (last == 0 || last == first);
+    out.push_back({static_cast<std::uint8_t>(protocol), port, chosen ? first : std::uint16_t{0}});
+  }
+  return out;
+}
+
+Result<std::vector<Ip>> dns_servers(const json& body) {
+  const std::string key = "com.docker.network.endpoint.dnsservers";
+  std::vector<Ip> out;
+  MS_TRY(auto list, options_list(body, key));
+  for (std::size_t i = 0; list && i < list->size(); ++i) {
+    const json& item = (*list)[i];
+    const auto name = "Options." + key + "[" + std::to_string(i) + "]";
+    if (!item.is_string()) return wrong_type(name, "text", &item);
+    // What is no address (one with a zone, say) is passed over: nothing is opened for it, and the container starts.
+    if (auto ip = Ip::parse(item.get_ref<const std::string&>())) out.push_back(ip.value());
+  }
+  return out;
+}
+
 // Error texts quote what came in, cut at a byte count: what is no UTF-8 any more is replaced, not thrown over.
 std::string print(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
@@ -180,7 +231,7 @@ Result<engine::CreateNetwork> create_network(const std::string& body) {
 Result<engine::CreateEndpoint> create_endpoint(const std::string& body) {
   MS_TRY(auto request, parse_object(body));
   MS_TRY(auto ref, endpoint_ids(request));
-  engine::CreateEndpoint create{std::move(ref.network), std::move(ref.endpoint), {}, {}, {}, {}};
+  engine::CreateEndpoint create{std::move(ref.network), std::move(ref.endpoint), {}, {}, {}, {}, {}};
   MS_TRY(auto interface, optional_object(request, "Interface", "Interface"));
   if (interface) {
     MS_TRY(create.v4, family_prefix(*interface, "Address", "Interface.Address", true));
@@ -188,6 +239,7 @@ Result<engine::CreateEndpoint> create_endpoint(const std::string& body) {
     MS_TRY(create.mac, optional_parsed<Mac>(*interface, "MacAddress", "Interface.MacAddress"));
   }
   MS_TRY(create.options, endpoint_options(request));
+  MS_TRY(create.resolvers, dns_servers(request));
   return create;
 }
 
@@ -200,7 +252,8 @@ Result<engine::Join> join(const std::string& body) {
   MS_TRY(auto request, parse_object(body));
   MS_TRY(auto ref, endpoint_ids(request));
   MS_TRY(auto sandbox, text(request, "SandboxKey", "SandboxKey"));
-  return engine::Join{std::move(ref.network), std::move(ref.endpoint), std::move(sandbox)};
+  MS_TRY(auto published, published_ports(request));
+  return engine::Join{std::move(ref.network), std::move(ref.endpoint), std::move(sandbox), std::move(published)};
 }
 
 Status discovery(const std::string& body) {

@@ -50,6 +50,11 @@ class UnixEngineApi : public EngineApi {
     return networks;
   }
 
+  Result<GatewayBridge> gateway_bridge(Deadline deadline) override {
+    MS_TRY(const std::string body, get(wire::kGatewayBridgeTarget, deadline));
+    return wire::parse_gateway_bridge(body).in("docker_gwbridge");
+  }
+
   Result<model::Container> container_by_name(const std::string& name, Deadline deadline) override {
     return container(wire::container_by_name_target(name), deadline, "named '" + name + "'",
                      [&](const model::Container& c) { return c.name == name; });

@@ -55,6 +55,14 @@ Result<std::map<std::string, std::string>> texts_of(const json& object, const ch
   return out;
 }
 
+// "172.18.0.2/16" -> the address; nothing where it is "".
+Result<std::optional<Ip>> address_of(const json& object, const char* name) {
+  MS_TRY(auto text, text_of(object, name));
+  if (text.empty()) return std::optional<Ip>();
+  MS_TRY(auto prefix, Prefix::parse(text).in(std::string("unreadable answer of the Docker engine: ") + name));
+  return std::optional<Ip>(prefix.ip());
+}
+
 bool is_container_id(std::string_view key) {
   return key.size() == 64 && key.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
@@ -195,6 +203,30 @@ Result<std::optional<Ip>> parse_node_address(std::string_view text) {
   }
   MS_TRY(const auto ip, Ip::parse(address).in("unreadable answer of the Docker engine: Swarm.NodeAddr"));
   return std::optional<Ip>(ip);
+}
+
+Result<GatewayBridge> parse_gateway_bridge(std::string_view text) {
+  MS_TRY(const json object, parse_json(text));
+  if (!object.is_object()) return wrong("a network that is not an object");
+  GatewayBridge bridge;
+  MS_TRY(auto options, texts_of(object, "Options"));
+  bridge.link = options["com.docker.network.bridge.name"];
+  if (bridge.link.empty()) bridge.link = "docker_gwbridge";  // what Docker calls it unless somebody made it by hand
+  const json& containers = member(object, "Containers");
+  if (containers.is_null()) return bridge;
+  if (!containers.is_object()) return wrong("Containers is not an object");
+  for (auto& [key, entry] : containers.items()) {
+    if (!entry.is_object()) return wrong("Containers has a value that is not an object");
+    MS_TRY(auto name, text_of(entry, "Name"));
+    constexpr std::string_view prefix = "gateway_";  // libnetwork/default_gateway.go, setupDefaultGW
+    // Somebody may have connected a container to the bridge by hand: it is in no sandbox that we know.
+    const std::string sandbox = name.starts_with(prefix) ? name.substr(prefix.size()) : key;
+    GatewayBridge::Addresses addresses;
+    MS_TRY(addresses.v4, address_of(entry, "IPv4Address"));
+    MS_TRY(addresses.v6, address_of(entry, "IPv6Address"));
+    bridge.sandboxes.insert_or_assign(sandbox, addresses);
+  }
+  return bridge;
 }
 
 Result<std::vector<model::Container>> parse_containers(std::string_view text) {

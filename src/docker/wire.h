@@ -17,6 +17,8 @@ Result<NetworkInfo> parse_network(std::string_view text);
 Result<std::vector<NetworkInfo>> parse_networks(std::string_view text);
 // GET /info: Swarm.NodeAddr; absent when the node is in no Swarm, unavailable when it is in one without an address.
 Result<std::optional<Ip>> parse_node_address(std::string_view text);
+// GET /networks/docker_gwbridge
+Result<GatewayBridge> parse_gateway_bridge(std::string_view text);
 // GET /containers/json
 Result<std::vector<model::Container>> parse_containers(std::string_view text);
 // One line of GET /events
@@ -28,6 +30,7 @@ std::string error_message(std::string_view text);
 bool is_driver(std::string_view candidate, std::string_view driver);
 
 // Request targets.
+inline constexpr const char* kGatewayBridgeTarget = "/networks/docker_gwbridge";
 std::string network_target(const NetworkId& id);
 std::string container_by_name_target(std::string_view name);
 std::string container_by_id_target(std::string_view id);

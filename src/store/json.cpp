@@ -141,6 +141,12 @@ void fields(auto& io, Of<Network> auto& network) {
   io("created_ms", network.created_ms);
 }
 
+void fields(auto& io, Of<PublishedPort> auto& port) {
+  io.required("protocol", port.protocol);
+  io.required("port", port.port);
+  io("host_port", port.host_port);
+}
+
 void fields(auto& io, Of<ResolvedIdentity> auto& resolved) {
   io.required("identity", resolved.identity);
   io.required("source", resolved.source);
@@ -161,6 +167,8 @@ void fields(auto& io, Of<Endpoint> auto& endpoint) {
   io("quarantined", endpoint.quarantined);
   io("created_ms", endpoint.created_ms);
   io("joined_ms", endpoint.joined_ms);
+  io("published", endpoint.published);
+  io("resolvers", endpoint.resolvers);
 }
 
 }  // namespace microseg::model

@@ -6,6 +6,19 @@
 
 namespace microseg::test {
 
+inline std::string published(const engine::Join& r) {
+  std::string out;
+  for (auto& p : r.published)
+    out += " " + std::to_string(p.host_port) + ":" + std::to_string(p.port) + "/" + std::to_string(p.protocol);
+  return out;
+}
+
+inline std::string resolvers(const engine::CreateEndpoint& r) {
+  std::string out;
+  for (auto& ip : r.resolvers) out += " dns " + ip.str();
+  return out;
+}
+
 class StubDriverCommands : public engine::DriverCommands {
  public:
   std::vector<std::string> calls;
@@ -23,14 +36,14 @@ class StubDriverCommands : public engine::DriverCommands {
   Status delete_network(const NetworkId& id) override { return note("delete_network " + id.brief()); }
   Result<std::optional<Mac>> create_endpoint(const engine::CreateEndpoint& r) override {
     MS_CHECK(note("create_endpoint " + r.network.brief() + " " + r.id.brief() + (r.v4 ? " " + r.v4->str() : "") +
-                  (r.v6 ? " " + r.v6->str() : "") + (r.mac ? " " + r.mac->str() : "") + print(r.options)));
+                  (r.v6 ? " " + r.v6->str() : "") + (r.mac ? " " + r.mac->str() : "") + print(r.options) + resolvers(r)));
     return std::optional<Mac>(mac);
   }
   Status delete_endpoint(const NetworkId& network, const EndpointId& id) override {
     return note("delete_endpoint " + network.brief() + " " + id.brief());
   }
   Result<engine::Joined> join(const engine::Join& r) override {
-    MS_CHECK(note("join " + r.network.brief() + " " + r.endpoint.brief() + " " + r.sandbox));
+    MS_CHECK(note("join " + r.network.brief() + " " + r.endpoint.brief() + " " + r.sandbox + published(r)));
     return join_answer;
   }
   Status leave(const NetworkId& network, const EndpointId& id) override {

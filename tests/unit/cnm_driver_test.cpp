@@ -100,6 +100,19 @@ TEST_CASE("Join tells Docker the link and the routes, never a gateway") {
                          R"({"Destination":"fd57::/65","NextHop":"fd57::1","RouteType":0}]})");
 }
 
+TEST_CASE("Join brings the published ports, CreateEndpoint the container's own DNS servers") {
+  test::StubDriverCommands stub;
+  const cnm::Driver driver(stub, cnm::Scope::local);
+  (void)post(driver, "NetworkDriver.Join", "{" + kIds + R"(,"SandboxKey":"s","Options":{"com.docker.network.portmap":[
+      {"Proto":6,"IP":"","Port":80,"HostIP":"","HostPort":8080,"HostPortEnd":8080},
+      {"Proto":17,"IP":"","Port":53,"HostIP":"","HostPort":0,"HostPortEnd":0},
+      {"Proto":6,"Port":90,"HostPort":8000,"HostPortEnd":8010}]}})");
+  CHECK(called(stub) == "join a1 b2 s 8080:80/6 0:53/17 0:90/6");
+  (void)post(driver, "NetworkDriver.CreateEndpoint", "{" + kIds + R"(,"Options":{
+      "com.docker.network.endpoint.dnsservers":["192.0.2.53","fe80::1%eth0","2001:db8::53"]}})");
+  CHECK(called(stub) == "create_endpoint a1 b2 dns 192.0.2.53 dns 2001:db8::53");
+}
+
 TEST_CASE("a daemon of global scope says so") {
   test::StubDriverCommands stub;
   CHECK(post(cnm::Driver(stub, cnm::Scope::global), "NetworkDriver.GetCapabilities", "").body ==
@@ -205,6 +218,8 @@ TEST_CASE("what can not be decoded is refused with the field's name, and the eng
       {"NetworkDriver.CreateEndpoint", "{" + kIds + R"(,"Options":{"Microseg.Service":["db"]}})", 400,
        "Options.Microseg.Service: expected text, got array"},
       {"NetworkDriver.Join", "{" + kIds + "}", 400, "SandboxKey: expected text, got nothing"},
+      {"NetworkDriver.Join", "{" + kIds + R"(,"SandboxKey":"s","Options":{"com.docker.network.portmap":[{"Proto":6,"Port":65536}]}})",
+       400, "Options.com.docker.network.portmap[0].Port: expected a number from 0 to 65535, got number"},
       {"NetworkDriver.Leave", R"({"NetworkID":"a1","EndpointID":{}})", 400, "EndpointID: expected text, got object"},
       {"NetworkDriver.ProgramExternalConnectivity", "{}", 400, "NetworkID: expected text, got nothing"},
       {"NetworkDriver.DiscoverNew", R"({"DiscoveryType":"node"})", 400, "DiscoveryType: expected a number, got string"},

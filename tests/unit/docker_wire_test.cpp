@@ -71,6 +71,16 @@ TEST_CASE("what three engines answered while containers were joined") {
     CHECK(networks[3] == common + web_after + db);
     CHECK(networks[4] == common + web_after + db + "@" + row.db);
     CHECK(networks[5].starts_with("docker_gwbridge bridge local option:"));
+    auto bridge = wire::parse_gateway_bridge(calls.back()["response"].dump());
+    REQUIRE_MESSAGE(bridge, bridge.error().text);
+    CHECK(bridge->link == "docker_gwbridge");
+    REQUIRE(bridge->sandboxes.size() == 2);
+    for (auto& [sandbox, addresses] : bridge->sandboxes) {
+      CHECK(sandbox.size() == 12);
+      REQUIRE(addresses.v4);
+      CHECK(Prefix::parse("172.17.0.0/16").value().contains(*addresses.v4));
+      CHECK_FALSE(addresses.v6);
+    }
     CHECK(containers ==
           std::vector<std::string>{std::string(row.web) + " shop-web-1 web", std::string(row.db) + " shop-db-1 db"});
   }
@@ -138,6 +148,23 @@ TEST_CASE("a network's answer") {
       CHECK(show(network.value()) == row.outcome);
     }
   }
+}
+
+TEST_CASE("the gateway bridge") {
+  auto empty = wire::parse_gateway_bridge(R"({"Name":"docker_gwbridge","Containers":{},"Options":null})");
+  REQUIRE(empty);
+  CHECK(empty->link == "docker_gwbridge");
+  CHECK(empty->sandboxes.empty());
+  auto two = wire::parse_gateway_bridge(R"({"Options":{"com.docker.network.bridge.name":"gw0"},"Containers":{
+      "ep-1":{"Name":"gateway_47347166ebf0","IPv4Address":"172.18.0.3/16","IPv6Address":"fd00::3/64"},
+      "c2":{"Name":"somebody","IPv4Address":"172.18.0.4/16"}}})");
+  REQUIRE(two);
+  CHECK(two->link == "gw0");
+  CHECK(two->sandboxes.at("47347166ebf0").v6 == Ip::parse("fd00::3").value());
+  CHECK(two->sandboxes.at("c2").v4 == Ip::parse("172.18.0.4").value());
+  for (auto* bad : {"[]", "{", R"({"Containers":[]})", R"({"Containers":{"a":1}})",
+                    R"({"Containers":{"a":{"Name":"gateway_1","IPv4Address":"172.18.0.3"}}})"})
+    CHECK_FALSE(wire::parse_gateway_bridge(bad));
 }
 
 TEST_CASE("lists of networks and containers") {

@@ -35,6 +35,17 @@ struct NetworkInfo {
   std::vector<Ip> peers{};
 };
 
+// Docker's bridge to the outside, docker_gwbridge: which sandbox has which address there. Sandboxes of all networks show,
+// not only of ours.
+struct GatewayBridge {
+  struct Addresses {
+    std::optional<Ip> v4, v6;
+    auto operator<=>(const Addresses&) const = default;
+  };
+  std::string link;                            // the bridge's interface
+  std::map<std::string, Addresses> sandboxes;  // by the last component of the SandboxKey, 12 characters
+};
+
 struct Event {
   std::string type, action;  // "network", "connect"; "container", "rename", "start"; "daemon"; …
   std::string actor_id;
@@ -48,6 +59,8 @@ class EngineApi {
   virtual Result<NetworkInfo> network(const NetworkId& id, Deadline deadline) = 0;
   // Networks whose driver is `driver` or starts with `driver` + ":", without endpoints.
   virtual Result<std::vector<NetworkInfo>> networks(const std::string& driver, Deadline deadline) = 0;
+  // not_found before the first container needs it: Docker makes it then.
+  virtual Result<GatewayBridge> gateway_bridge(Deadline deadline) = 0;
   // not_found when no container has exactly this name.
   virtual Result<model::Container> container_by_name(const std::string& name, Deadline deadline) = 0;
   virtual Result<model::Container> container_by_id(const std::string& id, Deadline deadline) = 0;

@@ -25,12 +25,14 @@ struct CreateEndpoint {
   std::optional<Prefix> v4, v6;
   std::optional<Mac> mac;       // as Docker gave it; absent: we choose
   model::Options options;       // the string-valued ones
+  std::vector<Ip> resolvers{};  // com.docker.network.endpoint.dnsservers
 };
 
 struct Join {
   NetworkId network;
   EndpointId endpoint;
   std::string sandbox;          // SandboxKey
+  std::vector<model::PublishedPort> published{};  // com.docker.network.portmap
 };
 
 struct StaticRoute {            // PROTOCOL: RouteType 0 = via next hop, 1 = connected

@@ -125,6 +125,14 @@ std::optional<ResolvedIdentity> resolve_identity(const Options& endpoint_options
 // service names that the policy language cannot write.
 Status check_endpoint_options(const Options& options);
 
+// A port that `docker run -p` publishes: what the user declared open to the world.
+struct PublishedPort {
+  std::uint8_t protocol = kTcp;  // IANA number
+  std::uint16_t port = 0;        // the container's
+  std::uint16_t host_port = 0;   // the host's; 0: Docker chooses one
+  auto operator<=>(const PublishedPort&) const = default;
+};
+
 struct Endpoint {
   enum class Phase { created, joined };
   EndpointId id;
@@ -137,6 +145,8 @@ struct Endpoint {
   std::optional<ResolvedIdentity> identity;
   std::string quarantined;        // why there is no identity, for people; "" when there is one
   std::int64_t created_ms = 0, joined_ms = 0;
+  std::vector<PublishedPort> published{};  // the container's, as the last Join told
+  std::vector<Ip> resolvers{};             // the container's own DNS servers (docker run --dns), in their order
   auto operator<=>(const Endpoint&) const = default;
 };
 

@@ -1,0 +1,97 @@
+// Whose address is it on Docker's gateway bridge, and when nobody's may pass.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include "engine/gateways.h"
+
+using namespace microseg;
+using engine::Gateways;
+
+namespace {
+
+Ip ip(const char* text) { return Ip::parse(text).value(); }
+
+docker::GatewayBridge listing(std::initializer_list<std::pair<const char*, const char*>> rows) {
+  docker::GatewayBridge out;
+  out.link = "docker_gwbridge";
+  for (auto& [sandbox, address] : rows) out.sandboxes[sandbox].v4 = ip(address);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("from Join until the address is listed, unknown addresses are held") {
+  Gateways g;
+  CHECK_FALSE(g.holding());
+  g.expect("aaa");
+  CHECK(g.holding());
+  g.take(listing({{"zzz", "172.18.0.2"}}), g.ask());
+  CHECK(g.holding());
+  CHECK(g.foreign() == std::set<Ip>{ip("172.18.0.2")});
+  g.take(listing({{"zzz", "172.18.0.2"}, {"aaa", "172.18.0.3"}}), g.ask());
+  CHECK_FALSE(g.holding());
+  CHECK(g.ours().at("aaa").v4 == ip("172.18.0.3"));
+  CHECK(g.expected().empty());
+}
+
+TEST_CASE("a listing asked for earlier does not undo a later one") {
+  Gateways g;
+  g.expect("aaa");
+  const auto early = g.ask(), late = g.ask();
+  g.take(listing({{"aaa", "172.18.0.3"}}), late);
+  g.take(listing({{"aaa", "172.18.0.2"}, {"zzz", "172.18.0.3"}}), early);
+  CHECK(g.ours().at("aaa").v4 == ip("172.18.0.3"));
+  CHECK(g.foreign().empty());
+}
+
+TEST_CASE("an address is never handed on: not from us to others, not from others to us") {
+  Gateways g;
+  g.expect("aaa");
+  g.take(listing({{"aaa", "172.18.0.2"}, {"zzz", "172.18.0.3"}}), g.ask());
+  g.expect("bbb");
+  g.doubt();  // zzz may be gone, and its address bbb's
+  CHECK(g.foreign().empty());
+  CHECK(g.holding());
+  g.forget("aaa");
+  CHECK_FALSE(g.ours().contains("aaa"));
+  g.take(listing({{"zzz", "172.18.0.2"}, {"bbb", "172.18.0.3"}}), g.ask());
+  CHECK(g.foreign() == std::set<Ip>{ip("172.18.0.2")});
+  CHECK(g.ours().at("bbb").v4 == ip("172.18.0.3"));
+}
+
+TEST_CASE("one of ours that is not listed keeps its address until it left, or until it is another's") {
+  Gateways g;
+  g.expect("aaa");
+  g.take(listing({{"aaa", "172.18.0.2"}}), g.ask());
+  g.take(listing({}), g.ask());
+  CHECK(g.ours().contains("aaa"));
+  CHECK_FALSE(g.holding());
+  g.take(listing({{"zzz", "172.18.0.2"}}), g.ask());
+  CHECK_FALSE(g.ours().contains("aaa"));
+  CHECK(g.holding());
+  CHECK(g.foreign().contains(ip("172.18.0.2")));
+}
+
+TEST_CASE("one with another way out is waited for no longer, but held for") {
+  Gateways g;
+  g.expect("aaa");
+  g.take(listing({{"zzz", "172.18.0.2"}}), g.ask());
+  g.settle("aaa");
+  CHECK(g.expected().empty());
+  CHECK(g.holding());
+  g.take(listing({{"aaa", "172.18.0.3"}}), g.ask());
+  CHECK_FALSE(g.holding());
+}
+
+TEST_CASE("doubt without holding changes nothing: nobody else is looked at then") {
+  Gateways g;
+  g.take(listing({{"zzz", "172.18.0.2"}}), g.ask());
+  g.doubt();
+  CHECK(g.foreign() == std::set<Ip>{ip("172.18.0.2")});
+}
+
+TEST_CASE("the sandbox's name is the end of its key") {
+  CHECK(engine::sandbox_name("/var/run/docker/netns/47347166ebf0") == "47347166ebf0");
+  CHECK(engine::sandbox_name("47347166ebf0") == "47347166ebf0");
+  CHECK(engine::sandbox_name("") == "");
+}
