@@ -39,7 +39,7 @@ def load_tests(args):
     for path in sorted(glob.glob(os.path.join(os.path.dirname(os.path.realpath(__file__)), "test_*.py"))):
         importlib.import_module(os.path.splitext(os.path.basename(path))[0])
     chosen = [t for t in registry.TESTS if t.engines() <= set(args.engine) and any(t.name.startswith(o) for o in args.only)]
-    return sorted(chosen, key=lambda t: t.engine)  # an engine's tests together: they share its host
+    return sorted(chosen, key=lambda t: (t.engine, t.spoils))  # an engine's tests together: they share its host
 
 
 def run_one(test, lab, bin_dir, shared):
@@ -48,6 +48,8 @@ def run_one(test, lab, bin_dir, shared):
     try:
         figures = test.function(context)
         print(f"ok {test.name}: {figures} ({time.monotonic() - started:.1f} s)", flush=True)
+        if test.spoils:
+            shared.pop(test.engine, None)
         return True
     except Exception as error:
         print(f"FAILED {test.name}: {error} ({time.monotonic() - started:.1f} s)")

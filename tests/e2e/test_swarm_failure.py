@@ -27,12 +27,10 @@ class Pair:
         self.knocker = Knocker(self.stranger, [f"{s.ip}:{port}" for s in servers for port in (7000, 7002)], RATE)
         wait_until(self.streams.flowing, 10, f"the streams on {self.node.name} flow")
 
-    def containers(self):
-        return self.server, self.client, self.stranger
 
-
-@swarm_test("failure")
+@swarm_test("failure", spoils=True)
 def failure(context):
+    """Nothing is cleaned up: Docker itself may take minutes until a manager that was cut off is one again."""
     swarm = context.swarm()
     swarm.network("broken", subnet="10.104.0.0/24", options={"microseg.policy": POLICY})
     pairs = [Pair(swarm, node, "broken") for node in swarm.nodes]
@@ -51,7 +49,7 @@ def failure(context):
                         "the majority elects another leader", step=0.2)
     elected = time.monotonic() - cut
     swarm.network("meanwhile", subnet="10.105.0.0/24", options={"microseg.policy": POLICY}, node=rest[0])
-    late = swarm.run(rest[0], "broken-late", "meanwhile", service="client")
+    swarm.run(rest[0], "broken-late", "meanwhile", service="client")
     vnis = [swarm.options(network, rest[0]).get("microseg.vni") for network in ("broken", "meanwhile")]
     wait_until(lambda: time.monotonic() - cut >= CUT_SECONDS, CUT_SECONDS + 1, "the cut has lasted", step=0.1)
     swarm.fabric.mend(lost.name)
@@ -77,11 +75,6 @@ def failure(context):
     unharmed = {pair.node.name: pair.streams.stop() for pair in pairs}
     clients = {pair.client.ip for pair in pairs}
     delivered = [(server.name, row) for server in servers for row in server.received() if row["from"] not in clients or row["port"] == 7000]
-    swarm.wait_ready(60)
-    for c in [late, *(c for pair in pairs for c in pair.containers())]:
-        c.remove()
-    swarm.remove_network("meanwhile")
-    swarm.remove_network("broken")
     figures = (f"{lost.name}, the leader, cut off for {CUT_SECONDS} s: {leader.name} elected after {elected:.1f} s and a network made there; all reached again "
                f"{healed_after:.1f} s after the cut was mended; plugins killed, back in {', '.join(f'{b:.1f}' for b in back)} s; in {seconds:.0f} s "
                f"{knocked} forbidden packets and connections sent, {len(delivered)} delivered; " +

@@ -31,6 +31,7 @@ class Test:
     name: str
     function: object
     engine: str  # "" where the test needs no engine; or the name of a swarm
+    spoils: bool = False  # what it shares with others is of no use afterwards: it runs last
 
     def engines(self):
         """The versions it runs on."""
@@ -49,11 +50,11 @@ def test(name, engines=(PRIMARY,)):
     return register
 
 
-def swarm_test(name, swarms=("swarm",)):
+def swarm_test(name, swarms=("swarm",), spoils=False):
     """The same for a test of several hosts: once in each of the swarms named."""
     def register(function):
         for swarm in swarms:
-            TESTS.append(Test(f"{swarm} {name}", function, swarm))
+            TESTS.append(Test(f"{swarm} {name}", function, swarm, spoils))
         return function
     return register
 
