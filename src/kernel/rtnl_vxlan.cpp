@@ -9,9 +9,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <string>
 
 #include "rtnl.h"
+#include "rtnl_attributes.h"
 #include "rtnl_messages.h"
 
 namespace microseg::kernel {
@@ -95,6 +97,34 @@ void messages_all(Messages& out, int index, const kstate::Vxlan& vxlan) {
   for (auto& route : vxlan.routes) message_route(out, true, index, route, std::nullopt, kRouteProtocol);
 }
 
+// Forgets behind which host an address was found, so that the next packet asks everybody. Where peers come and go, what
+// was found may hold no more: a host that is gone does not answer, and what one announced before it was a peer here was
+// refused by the guard of the underlay. Left alone, the kernel believes what it found for half a minute and longer.
+Status forget_neighbours(NetlinkSocket& socket, int index) {
+  Messages out;
+  for (const std::uint8_t family : {std::uint8_t{AF_INET}, std::uint8_t{AF_INET6}}) {
+    alignas(nlmsghdr) char buffer[256];
+    auto* request = mnl_nlmsg_put_header(buffer);
+    request->nlmsg_type = RTM_GETNEIGH;
+    static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(request, sizeof(ndmsg)))->ndm_family = family;
+    MS_CHECK(socket.dump(
+        request, [] {},
+        [&](const nlmsghdr* m) {
+          auto* ndm = header_of<ndmsg>(m);
+          // Not one that is being asked for just now: packets wait for the answer.
+          constexpr unsigned kFound = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_FAILED;
+          if (!ndm || ndm->ndm_ifindex != index || !(ndm->ndm_state & kFound)) return;
+          for_each_attr(m, sizeof *ndm, [&](const nlattr* a) {
+            if (mnl_attr_get_type(a) != NDA_DST) return;
+            if (auto ip = ip_of(ndm->ndm_family, a)) message_neighbour(out, false, index, *ip, Mac::local(0));
+          });
+        },
+        "list neighbours"));
+  }
+  auto forgotten = socket.request(out);
+  return forgotten || forgotten.error().code == Errc::not_found ? Status{} : forgotten;  // it forgets by itself, too
+}
+
 // An error with this errno also says what to do.
 Status advise(Status outcome, int sys, const std::string& advice) {
   if (outcome || outcome.error().sys != sys) return outcome;
@@ -133,7 +163,9 @@ Status mend_vxlan(NetlinkSocket& socket, const kstate::Vxlan& vxlan) {
   MS_TRY(int index, index_of(socket, device_name()));
   MS_TRY(auto devices, observe_devices(socket));
   Messages out;
+  bool others = false;
   if (auto& have = devices.vxlan) {
+    others = have->peers != vxlan.peers;
     // Addresses last: with a device's last IPv4 address the kernel removes its IPv4 routes.
     for (auto& route : have->routes)
       if (!vxlan.routes.contains(route)) message_route(out, false, index, route, std::nullopt, kRouteProtocol);
@@ -145,7 +177,8 @@ Status mend_vxlan(NetlinkSocket& socket, const kstate::Vxlan& vxlan) {
       if (!vxlan.addresses.contains(address)) message_address(out, false, index, address);
   }
   messages_all(out, index, vxlan);
-  return socket.request(out);
+  MS_CHECK(socket.request(out));
+  return others ? forget_neighbours(socket, index) : Status{};
 }
 
 }  // namespace microseg::kernel

@@ -310,6 +310,30 @@ TEST_CASE("what is learnt is no difference") {
   CHECK(seen(k.kernel).vxlan == vxlan());
 }
 
+TEST_CASE("with other peers, what was found behind the old ones is looked for again") {
+  InSegment k;
+  const auto learn = [&] {
+    k.run("ip neigh replace 10.5.0.50 lladdr 02:00:00:00:00:02 nud reachable dev msvx");
+    k.run("ip neigh replace 10.5.0.51 lladdr 02:00:00:00:00:02 nud stale dev msvx");
+    k.run("ip -6 neigh replace fd05::50 lladdr 02:00:00:00:00:02 nud reachable dev msvx");
+  };
+  const char* const kept = "test $(ip neigh show dev msvx | grep -c 02:00:00:00:00:02) = 3";
+  const char* const gone = "test -z \"$(ip neigh show dev msvx)\"";
+  auto want = vxlan();
+  learn();
+  want.mtu = 1400;
+  must(k.kernel.apply(kName, MendVxlan{want}));
+  k.run(kept);
+  want.peers = {ip("192.0.2.3"), ip("192.0.2.4")};
+  must(k.kernel.apply(kName, MendVxlan{want}));
+  k.run(gone);
+  learn();
+  want.peers.erase(ip("192.0.2.4"));
+  must(k.kernel.apply(kName, MendVxlan{want}));
+  k.run(gone);
+  CHECK(seen(k.kernel).vxlan == want);
+}
+
 TEST_CASE("the device has no address but ours, in force once it is up") {
   InSegment k;
   k.run("test $(ip -6 -o addr show dev msvx | wc -l) = 1");

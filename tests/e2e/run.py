@@ -38,8 +38,8 @@ def arguments():
 def load_tests(args):
     for path in sorted(glob.glob(os.path.join(os.path.dirname(os.path.realpath(__file__)), "test_*.py"))):
         importlib.import_module(os.path.splitext(os.path.basename(path))[0])
-    chosen = [t for t in registry.TESTS if t.engine in ["", *args.engine] and any(t.name.startswith(o) for o in args.only)]
-    return sorted(chosen, key=lambda t: t.engine)  # an engine's tests together: they share its host
+    chosen = [t for t in registry.TESTS if t.engines() <= set(args.engine) and any(t.name.startswith(o) for o in args.only)]
+    return sorted(chosen, key=lambda t: (t.engine, t.spoils))  # an engine's tests together: they share its host
 
 
 def run_one(test, lab, bin_dir, shared):
@@ -48,6 +48,8 @@ def run_one(test, lab, bin_dir, shared):
     try:
         figures = test.function(context)
         print(f"ok {test.name}: {figures} ({time.monotonic() - started:.1f} s)", flush=True)
+        if test.spoils:
+            shared.pop(test.engine, None)
         return True
     except Exception as error:
         print(f"FAILED {test.name}: {error} ({time.monotonic() - started:.1f} s)")
@@ -61,10 +63,18 @@ def run_one(test, lab, bin_dir, shared):
         shared.pop(test.engine, None)  # the next test starts from a clean host
         return False
     finally:
-        kept = {id(host) for host, _ in shared.values()}
+        kept = {id(host) for entry in shared.values() for host in registry.hosts_of(entry)}
         for host in context.used:
             if id(host) not in kept:
                 host.close()
+
+
+def announce(test):
+    """Says what the next tests run on."""
+    for wanted in sorted(test.engines()):
+        found = engines.engine(wanted).version
+        moved_on = "" if found == wanted else f" (asked for {wanted}: its suite has moved on)"
+        print(f"-- Docker Engine {found}{moved_on}", flush=True)
 
 
 def main():
@@ -86,13 +96,11 @@ def main():
         shared = {}
         for i, test in enumerate(tests):
             if i == 0 or tests[i - 1].engine != test.engine:
-                for host, _ in shared.values():
-                    host.close()
+                for entry in shared.values():
+                    for host in registry.hosts_of(entry):
+                        host.close()
                 shared.clear()
-                if test.engine:
-                    found = engines.engine(test.engine).version
-                    moved_on = "" if found == test.engine else f" (asked for {test.engine}: its suite has moved on)"
-                    print(f"-- Docker Engine {found}{moved_on}", flush=True)
+                announce(test)
             passed += run_one(test, lab, args.bin, shared)
     failed = len(tests) - passed
     if args.summary:

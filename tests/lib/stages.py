@@ -170,7 +170,7 @@ def plan(kinds, quick):
     if "fuzz" in kinds:
         groups.append([("fuzz", "build fuzz", summarised("tests/fuzz/run", timeout=1200))])
     if "e2e" in kinds:
-        groups.append([("e2e", "build release", summarised("/usr/bin/python3", "tests/e2e/run.py", timeout=1500))])
+        groups.append([("e2e", "build release", summarised("/usr/bin/python3", "tests/e2e/run.py", timeout=2100))])
     return [g for g in groups if g]
 
 

@@ -27,11 +27,14 @@ int main(void) {
   sigaction(SIGTERM, &action, NULL);
   puts("ready");
   fflush(stdout);
-  while (!stopped) {
+  for (;;) {
     static char frame[65536];
     struct sockaddr_ll from;
     socklen_t length = sizeof from;
-    const ssize_t n = recvfrom(fd, frame, sizeof frame - 1, 0, (struct sockaddr*)&from, &length);
+    // What had come when we were stopped is still read.
+    const ssize_t n =
+        recvfrom(fd, frame, sizeof frame - 1, stopped ? MSG_DONTWAIT : 0, (struct sockaddr*)&from, &length);
+    if (n < 0 && errno == EAGAIN) break;
     if (n <= 0 || from.sll_pkttype == PACKET_OUTGOING) continue;
     frame[n] = 0;
     const char* mark = memmem(frame, (size_t)n, kMark, sizeof kMark - 1);

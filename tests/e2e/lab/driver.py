@@ -15,6 +15,7 @@ class Network:
         self.microseg, self.id = microseg, new_id()
         prefix, self.bits = pool.rsplit(".", 2)[0] + ".", pool.split("/")[1]
         self.prefix, self.next = prefix, 2
+        self.prefix6 = pool6.split("/")[0] if pool6 else None  # ends with ::
         self.body = {"NetworkID": self.id,
                      "Options": {"com.docker.network.enable_ipv6": bool(pool6), "com.docker.network.generic": options or {}, **more},
                      "IPv4Data": [{"AddressSpace": "LocalDefault", "Pool": pool, "Gateway": f"{prefix}0.1/{self.bits}"}],
@@ -36,6 +37,7 @@ class Network:
 class Endpoint:
     def __init__(self, network, service, ip, options):
         self.network, self.service, self.ip, self.options = network, service, ip, options
+        self.ip6 = network.prefix6 and f"{network.prefix6}{ip.rsplit('.', 1)[1]}"
         self.fresh()
 
     def fresh(self):
@@ -48,7 +50,8 @@ class Endpoint:
 
     def create(self):
         self.network.microseg.call("CreateEndpoint", {
-            **self.both(), "Interface": {"Address": f"{self.ip}/{self.network.bits}", "AddressIPv6": "", "MacAddress": ""},
+            **self.both(), "Interface": {"Address": f"{self.ip}/{self.network.bits}", "AddressIPv6": f"{self.ip6}/64" if self.ip6 else "",
+                                         "MacAddress": ""},
             "Options": {**EXPOSED, "microseg.service": self.service, **self.options}})
 
     def join(self):
@@ -76,6 +79,7 @@ def plug(host, endpoints):
     host.run("ip", "-batch", "-", input="".join(f"link set dev {e.link} netns {e.sandbox} name eth0\n" for e in endpoints))
     for e in endpoints:
         lines = [f"address add {e.ip}/{e.network.bits} dev eth0", "link set eth0 up"]
+        lines += [f"address add {e.ip6}/64 dev eth0 nodad"] if e.ip6 else []
         for route in sorted(e.routes, key=lambda r: -r["RouteType"]):
             via = f"via {route['NextHop']}" if route["RouteType"] == 0 else "scope link"
             lines.append(f"route add {route['Destination']} {via} dev eth0")

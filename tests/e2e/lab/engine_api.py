@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import socket
 import time
 import urllib.parse
@@ -15,7 +16,12 @@ class UnixConnection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        # The path may be longer than an address holds: a managed plugin's id is a part of it.
+        directory = os.open(os.path.dirname(self.path), os.O_PATH)
+        try:
+            self.sock.connect(f"/proc/self/fd/{directory}/{os.path.basename(self.path)}")
+        finally:
+            os.close(directory)
 
 
 class ApiError(RuntimeError):

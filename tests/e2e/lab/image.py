@@ -16,7 +16,7 @@ APPLETS = "sh sleep cat ls echo true false ip ping ping6 nc wget httpd hostname 
 def tools():
     """Builds what is older than its source. Returns {name: path}."""
     os.makedirs(BUILT, exist_ok=True)
-    header = os.path.getmtime(os.path.join(SOURCES, "common.h"))
+    header = max(os.path.getmtime(os.path.join(SOURCES, f)) for f in os.listdir(SOURCES) if f.endswith(".h"))
     built = {}
     for file in sorted(os.listdir(SOURCES)):
         name, extension = os.path.splitext(file)

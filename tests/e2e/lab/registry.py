@@ -4,13 +4,17 @@ from dataclasses import dataclass, field
 
 from . import segment
 from .engines import SUITES
-from .host import tail
+from .host import read, tail
 from .image import load_image
 from .microsegd import Legacy
+from .swarm import Swarm
 
 TESTS = []
 ALL = tuple(SUITES)
 PRIMARY = "26.1.5"  # where a test of microseg rather than of an engine runs
+
+# Swarms by name: their hosts' engines, and how many of them, counted from the first, are managers.
+SWARMS = {"swarm": ((PRIMARY,) * 3, 3), "swarm mixed": (("28.5.2", "26.1.5", "20.10.24"), 1)}
 
 
 class Failure(Exception):
@@ -26,7 +30,14 @@ def expect(condition, message):
 class Test:
     name: str
     function: object
-    engine: str  # "" where the test needs no engine
+    engine: str  # "" where the test needs no engine; or the name of a swarm
+    spoils: bool = False  # what it shares with others is of no use afterwards: it runs last
+
+    def engines(self):
+        """The versions it runs on."""
+        if self.engine in SWARMS:
+            return set(SWARMS[self.engine][0])
+        return {self.engine} - {""}
 
 
 def test(name, engines=(PRIMARY,)):
@@ -39,13 +50,22 @@ def test(name, engines=(PRIMARY,)):
     return register
 
 
+def swarm_test(name, swarms=("swarm",), spoils=False):
+    """The same for a test of several hosts: once in each of the swarms named."""
+    def register(function):
+        for swarm in swarms:
+            TESTS.append(Test(f"{swarm} {name}", function, swarm, spoils))
+        return function
+    return register
+
+
 @dataclass
 class Context:
     """What a test function gets."""
     lab: object
     bin: str
     engine: str
-    shared: dict = field(default_factory=dict)  # engine -> (host, microseg), kept between tests
+    shared: dict = field(default_factory=dict)  # engine -> (host, microseg), or swarm -> Swarm; kept between tests
     used: list = field(default_factory=list)    # hosts to show when the test fails
 
     def machine(self):
@@ -72,6 +92,18 @@ class Context:
         self.used.append(host)
         return host
 
+    def swarm(self):
+        """The swarm the test is registered for, shared with its other tests: remove your networks and services, by names
+        of your own. Leaves every node active and the fabric whole."""
+        if self.engine not in self.shared:
+            versions, managers = SWARMS[self.engine]
+            hosts = [self.lab.host(version) for version in versions]
+            self.used += hosts
+            self.shared[self.engine] = Swarm(hosts, self.bin, managers)
+        swarm = self.shared[self.engine]
+        self.used += [host for host in swarm.hosts() if host not in self.used]
+        return swarm
+
     def state(self):
         """Everything about the hosts this test used, for the failure report."""
         out = []
@@ -81,4 +113,11 @@ class Context:
             out += [f"--- host {host.name}, engine {host.engine}", segment.dump(host)]
             for log, lines in (("microsegd.log", 60), ("dockerd.log", 30)):
                 out.append(f"--- {log}, last {lines} lines\n{tail(f'{host.work}/{log}', lines)}")
+            said = [line for line in read(f"{host.work}/dockerd.log").splitlines() if " plugin=" in line]
+            out.append("--- of a managed plugin, last 60 lines\n" + "\n".join(said[-60:]))
         return "\n".join(out)
+
+
+def hosts_of(kept):
+    """The hosts of an entry of Context.shared."""
+    return kept.hosts() if isinstance(kept, Swarm) else [kept[0]]

@@ -20,9 +20,12 @@ def dump(host):
     out = []
     for name, path in segments(host).items():
         for command in ("nft list ruleset", "ip -d link", "ip address", "ip route", "ip -6 route", "ip neigh",
-                        "conntrack -L"):
+                        "bridge fdb", "conntrack -L"):
             done = in_netns(path, *command.split())
             out.append(f"--- segment {name}: {command}\n{done.stdout}{done.stderr}")
+    for command in ("nft list table inet microseg", "ip address"):
+        done = in_netns(f"/proc/{host.holder}/ns/net", *command.split())
+        out.append(f"--- the host itself: {command}\n{done.stdout}{done.stderr}")
     return "\n".join(out)
 
 

@@ -1,5 +1,6 @@
 """Steady traffic across a fault: streams that must not lose a packet, and dials that must never be accepted."""
 
+import json
 import os
 import struct
 
@@ -18,9 +19,9 @@ def arrivals(path):
 
 
 class Streams:
-    """TCP and UDP from one container to another with echoes, 500 records a second each."""
+    """TCP and UDP from one container to another with echoes, 500 records a second each or as told."""
 
-    def __init__(self, source, target, port, name):
+    def __init__(self, source, target, port, name, rate=500):
         self.files, self.processes, self.receivers = {}, {}, []
         for proto in ("tcp", "udp"):
             there = os.path.join(source.host.work, f"{name}.{proto}.there.bin")
@@ -30,7 +31,7 @@ class Streams:
                     os.unlink(path)
             self.receivers.append(target.spawn("stream", "recv", proto, port, there, log=f"{name}.{proto}.recv.log", ready=True))
             self.files[proto] = there, back
-            self.processes[proto] = source.spawn("stream", "send", proto, target.ip, port, 2000, back,
+            self.processes[proto] = source.spawn("stream", "send", proto, target.ip, port, 1_000_000 // rate, back,
                                                  log=f"{name}.{proto}.send.log", ready=True)
 
     def flowing(self):
@@ -55,12 +56,12 @@ class Streams:
         return result
 
 
-def expect_unharmed(result, what, seconds):
+def expect_unharmed(result, what, seconds, rate=500):
     """No packet lost, TCP still open, and the streams ran to the end: `seconds` of them at least."""
     for proto in ("tcp", "udp"):
         sent, lost, gap = result[proto]
         expect(lost == 0, f"{what}: {lost} of {sent} {proto} packets lost (longest gap {gap:.0f} ms); allowed connections go on")
-        expect(sent >= seconds * 400, f"{what}: only {sent} {proto} packets were echoed in {seconds:.0f} s (longest gap {gap:.0f} ms)")
+        expect(sent >= seconds * rate * 0.8, f"{what}: only {sent} {proto} packets were echoed in {seconds:.0f} s (longest gap {gap:.0f} ms)")
     expect(result["tcp open"], f"{what}: the TCP connection was closed")
 
 
@@ -79,6 +80,24 @@ class Forbidden:
             kinds = [line[0] for line in log]
         delivered = sum(len(server.received(**{"from": self.source.ip})) for server in servers)
         return len(kinds), max(kinds.count("c"), delivered)
+
+
+class Knocker:
+    """A container that is never let in anywhere: it dials and sends datagrams, half of the rate each."""
+
+    def __init__(self, source, targets, rate=200):
+        self.source = source
+        self.calls = os.path.join(source.host.work, source.name + ".knocks")
+        self.processes = [
+            source.spawn("load", rate // 2, 600_000, 0, self.calls, *targets, log=source.name + ".load.log"),
+            source.spawn("pour", rate // 2, 600_000, *targets, log=source.name + ".pour.log")]
+
+    def stop(self):
+        """How many were sent, by its own account. What was delivered is asked of the servers."""
+        for process in self.processes:
+            process.stop()
+        with open(self.calls) as calls, open(self.processes[1].log) as poured:
+            return sum(1 for _ in calls) + json.loads(poured.read().splitlines()[-1])["sent"]
 
 
 def trio(host, microseg, network, subnet, policy="allow client -> server : 7001\nallow client -> server : 7001/udp"):

@@ -1,0 +1,59 @@
+"""A policy with more classes than fit. Swarm's allocator asks the driver after `docker network create` has answered, so
+the refusal is in the log of the leader, and the network stays unallocated: nothing can be attached to it."""
+
+from lab.driver import Network
+from lab.engine_api import wait_until
+from lab.host import read
+from lab.matrix import LISTEN
+from lab.microsegd import DriverError
+from lab.registry import expect, swarm_test
+from lab.swarm import server
+
+# Two names and fifteen labels.
+LABELS = 15
+SUM = 3 * 2 ** LABELS
+TOO_BIG = "allow a -> b\n" + "\n".join(f"allow {{l{n}}} -> b" for n in range(LABELS))
+
+
+@swarm_test("limits", ("swarm", "swarm mixed"))
+def limits(context):
+    swarm = context.swarm()
+    leader = swarm.leader()
+    log = leader.host.work + "/dockerd.log"
+    before = len(read(log))
+    network = swarm.network("big", subnet="10.109.0.0/24", options={"microseg.policy": TOO_BIG})
+    service = swarm.service("big", network, server(*LISTEN), 3)
+    said = wait_until(lambda: next((line for line in read(log)[before:].splitlines()
+                                    if "Failed allocation" in line and network in line), None), 10,
+                      f"the log of {leader}, the leader, tells that the network is not allocated", step=0.1)
+
+    # The network's labels are no part of what the driver is asked: there the nodes find it, and keep the network closed.
+    swarm.network("biglabel", subnet="10.112.0.0/24", labels={"microseg.policy": TOO_BIG})
+    a, b = (swarm.serve(node, f"biglabel-{name}", "biglabel", *LISTEN, service=name) for node, name in zip(swarm.nodes, "ab"))
+    verdicts = [v for x, y in ((a, b), (b, a)) for v in x.probe(f"tcp:{y.ip}:7000", f"udp:{y.ip}:7000", f"icmp:{y.ip}", timeout_ms=500).values()]
+    states = {c.node.name: next(n["state"] for n in c.node.microseg.json("networks")["networks"] if n["name"] == "biglabel") for c in (a, b)}
+
+    refusals = {}
+    for node in swarm.nodes:
+        local = Network(node.microseg, "10.113.0.0/24", {"microseg.policy": TOO_BIG})
+        try:
+            local.create()
+            refusals[node.name] = "created"
+            local.delete()
+        except DriverError as error:
+            refusals[node.name] = str(error)
+    states_of_tasks = swarm.task_states(service)
+    running = swarm.running(service)
+    for c in (a, b):
+        c.remove()
+    swarm.remove_services(service)
+    for name in ("big", "biglabel"):
+        swarm.remove_network(name)
+    figures = (f"{SUM} classes refused with that sum by the allocator and by {len(refusals)} nodes; 0 of 3 tasks attached to it; from labels: "
+               f"{verdicts.count('accepted')} of {len(verdicts)} connections accepted")
+    expect(str(SUM) in said, f"the log of {leader} says why without the sum {SUM}: {said}")
+    expect(all(task["Status"]["State"] in ("new", "pending") for task in running), f"tasks of a network that was refused: {states_of_tasks}")
+    expect(all(str(SUM) in text for text in refusals.values()), f"{figures}; the nodes themselves: {refusals}")
+    expect("accepted" not in verdicts, f"{figures}: {verdicts}")
+    expect("ok" not in states.values(), f"{figures}; states {states}")
+    return figures
