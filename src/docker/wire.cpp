@@ -63,6 +63,25 @@ Result<std::optional<Ip>> address_of(const json& object, const char* name) {
   return std::optional<Ip>(prefix.ip());
 }
 
+// IPAM.Config: [{"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"}]
+Status read_gateways(const json& object, GatewayBridge& bridge) {
+  const json& ipam = member(object, "IPAM");
+  if (ipam.is_null()) return {};
+  if (!ipam.is_object()) return wrong("IPAM is not an object");
+  const json& config = member(ipam, "Config");
+  if (config.is_null()) return {};
+  if (!config.is_array()) return wrong("IPAM.Config is not a list");
+  for (auto& entry : config) {
+    if (!entry.is_object()) return wrong("IPAM.Config has a value that is not an object");
+    MS_TRY(auto text, text_of(entry, "Gateway"));
+    text = text.substr(0, text.find('/'));  // some versions add the length
+    if (text.empty()) continue;
+    MS_TRY(auto ip, Ip::parse(text).in("unreadable answer of the Docker engine: Gateway"));
+    bridge.gateways.insert(ip);
+  }
+  return {};
+}
+
 bool is_container_id(std::string_view key) {
   return key.size() == 64 && key.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
@@ -212,6 +231,7 @@ Result<GatewayBridge> parse_gateway_bridge(std::string_view text) {
   MS_TRY(auto options, texts_of(object, "Options"));
   bridge.link = options["com.docker.network.bridge.name"];
   if (bridge.link.empty()) bridge.link = "docker_gwbridge";  // what Docker calls it unless somebody made it by hand
+  MS_CHECK(read_gateways(object, bridge));
   const json& containers = member(object, "Containers");
   if (containers.is_null()) return bridge;
   if (!containers.is_object()) return wrong("Containers is not an object");
@@ -224,6 +244,8 @@ Result<GatewayBridge> parse_gateway_bridge(std::string_view text) {
     GatewayBridge::Addresses addresses;
     MS_TRY(addresses.v4, address_of(entry, "IPv4Address"));
     MS_TRY(addresses.v6, address_of(entry, "IPv6Address"));
+    MS_TRY(auto mac, text_of(entry, "MacAddress"));
+    if (auto parsed = Mac::parse(mac)) addresses.mac = parsed.value();
     bridge.sandboxes.insert_or_assign(sandbox, addresses);
   }
   return bridge;

@@ -47,13 +47,15 @@ Core::Core(kernel::Kernel& kernel, store::Store& store, Clock now, Setup setup)
 
 Status Core::start() {
   MS_TRY(state_, store_.load());
-  for (auto& [id, network] : state_.networks) runtimes_[id];
+  for (auto& [id, network] : state_.networks)
+    if (auto done = reconsider(network); !done)
+      log_error("policy not in force", {{"net", id.brief()}, {"error", done.error().text}});
+  if (setup_.guards_gateway) restore_gateways();
+  (void)ports_round();
   (void)host_round();  // before any VXLAN device; what goes wrong is kept, logged and tried again
   std::vector<std::string> wanted;
   for (auto& [id, network] : state_.networks) {
     wanted.push_back(id.brief());
-    if (auto done = reconsider(network); !done)
-      log_error("policy not in force", {{"net", id.brief()}, {"error", done.error().text}});
     if (auto done = round(id); !done)
       log_error("network not adopted", {{"net", id.brief()}, {"error", done.error().text}});
   }
@@ -110,6 +112,8 @@ Status Core::delete_network(const NetworkId& id) {
   std::erase_if(state_.endpoints, [&](auto& entry) { return entry.second.network == id; });
   state_.networks.erase(id);
   runtimes_.erase(id);
+  norths_.clear();
+  follow_sandboxes();
   auto kernel = kernel_.delete_segment(id.brief());
   (void)host_round();  // with the device gone, nobody needs to be let in to it
   auto stored = store_.write({.remove_networks = {id}});
@@ -138,7 +142,7 @@ Result<std::optional<Mac>> Core::create_endpoint(const CreateEndpoint& request) 
   }
   Endpoint endpoint{.id = request.id, .network = request.network, .v4 = request.v4, .v6 = request.v6, .mac = mac,
                     .options = request.options, .phase = Endpoint::Phase::created, .sandbox = {}, .identity = {},
-                    .quarantined = "not joined yet", .created_ms = now_(), .joined_ms = 0};
+                    .quarantined = "not joined yet", .created_ms = now_(), .joined_ms = 0, .resolvers = request.resolvers};
   // Docker gave this address out again, so whoever holds it is dead and its end did not reach us.
   if (auto* dead = holder(state_, request)) {
     log_warn("endpoint evicted, its address was given out again",
@@ -156,6 +160,7 @@ Status Core::delete_endpoint(const EndpointId& id) {
   const NetworkId network = it->second.network;
   const bool joined = it->second.phase == Endpoint::Phase::joined;
   state_.endpoints.erase(it);
+  follow_sandboxes();
   // The kernel first, whatever the disk says: a full disk must not keep a dead endpoint's permissions alive.
   Status kernel;
   if (joined) kernel = round(network, {.later = true});
@@ -202,6 +207,7 @@ Status Core::reconsider(Network& network) {
   auto& runtime = runtimes_[network.id];
   const std::string closed_before = runtime.verdict.closed;
   runtime.verdict = judge(network, now_(), setup_.with_docker);
+  norths_.clear();
   if (runtime.verdict.closed != closed_before && runtime.verdict.closed.starts_with("policy error"))
     log_error("network closed: all its endpoints are quarantined",
               {{"net", network.id.brief()}, {"name", network.name.value_or("")}, {"why", runtime.verdict.closed}});
@@ -227,15 +233,24 @@ Result<Joined> Core::join(const Join& request, const Facts& facts) {
   joined.phase = Endpoint::Phase::joined;
   joined.sandbox = request.sandbox;
   joined.joined_ms = now_();
+  joined.published = request.published;
+  joined.gateway4.reset(), joined.gateway6.reset(), joined.gateway_mac.reset();
   joined.identity.reset();
   (void)place(joined, facts);
   MS_CHECK(store_.write({.put_endpoints = {joined}}).in(what));
   endpoint = joined;
+  if (uses_gateway(joined)) {
+    follow_sandboxes();
+    if (facts.gateway) gateways_.take(*facts.gateway, facts.gateway_asked);
+    else gateways_.doubt();
+  }
 
   auto done = round(request.network, {.fresh = &request.endpoint, .later = true});
   auto& runtime = runtimes_.at(request.network);
   if (auto trouble = runtime.link_trouble.find(request.endpoint); done && trouble != runtime.link_trouble.end())
     done = Error{Errc::unavailable, 0, trouble->second};
+  if (done && uses_gateway(joined) && !host_.trouble.empty())
+    done = Error{Errc::unavailable, 0, "what passes Docker's gateway bridge cannot be guarded: " + host_.trouble};
   if (!done) {
     (void)leave(request.endpoint);
     return std::move(done).in(what).error();
@@ -258,6 +273,8 @@ Status Core::leave(const EndpointId& id) {
   if (it == state_.endpoints.end() || it->second.phase != Endpoint::Phase::joined) return {};
   it->second.phase = Endpoint::Phase::created;
   it->second.sandbox.clear();
+  it->second.gateway4.reset(), it->second.gateway6.reset(), it->second.gateway_mac.reset();
+  follow_sandboxes();
   it->second.identity.reset();
   it->second.quarantined = "not joined yet";
   auto kernel = round(it->second.network, {.later = true});
@@ -433,6 +450,7 @@ Status Core::set_policy(const std::string& name, const std::string& text) {
   MS_CHECK(store_.write({.put_networks = {network}, .add_revisions = {{network.id, network.applied}}}));
   state_.networks.insert_or_assign(network.id, network);
   runtimes_[network.id].verdict = std::move(verdict);
+  norths_.clear();
   log_info("policy applied", {{"net", network.id.brief()}, {"version", std::to_string(network.applied.version)}});
   return round(network.id).in("policy is stored as version " + std::to_string(network.applied.version) +
                               " and will be tried again, but it is not in force yet");

@@ -10,9 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "gateways.h"
 #include "judgement.h"
 #include "microseg/engine/commands.h"
 #include "microseg/kernel/kernel.h"
+#include "microseg/render/gateway.h"
 #include "microseg/render/host_table.h"
 #include "microseg/store/store.h"
 
@@ -24,6 +26,8 @@ struct Facts {
   std::optional<policy::Labels> network_labels;
   std::optional<model::Container> container;
   std::string trouble;  // why a part is missing, for people
+  std::optional<docker::GatewayBridge> gateway{};  // and when it was asked for (steady clock)
+  std::int64_t gateway_asked = 0;
 };
 
 struct Unresolved {
@@ -37,6 +41,9 @@ struct Setup {
   bool with_docker = true;   // an Engine API will tell names and labels; without one they count as known and empty
   bool guards_host = false;  // networks may span hosts: the host's own table is kept, and VXLAN devices behind it
   std::uint16_t vxlan_port = render::kVxlanPort;  // UDP, of all hosts
+  // What passes Docker's gateway bridge is judged. Only with an Engine API: who has which address there, it alone knows.
+  bool guards_gateway = false;
+  std::function<std::vector<Ip>()> resolvers{};  // where the host's containers ask for names
 };
 
 class Core {
@@ -71,6 +78,11 @@ class Core {
   // How a network that spans hosts reaches the others now, as Docker says. A peer that is new is let in by the host's
   // table before anything is sent to it, one that is gone the other way round. This host is never its own peer.
   void learn_underlay(const NetworkId& id, model::Underlay underlay);
+
+  // Who has which address on Docker's gateway bridge, as Docker listed it when it was asked at `asked` (steady, ns).
+  void learn_gateways(const docker::GatewayBridge& listing, std::int64_t asked);
+  // Whether Docker is to be asked again at once.
+  bool gateways_urgent() const;
 
   // Docker's list of a network's endpoints, or that it has no such network: what it does not have is removed, after a
   // while. Docker lists a network or an endpoint a moment after it had us create it; a joined one it has listed before.
@@ -112,7 +124,16 @@ class Core {
     std::optional<std::int64_t> retry_at;
     std::int64_t backoff_ms = 0;
   };
+  // The gateway bridge's ports.
+  struct Ports {
+    std::set<kstate::PortIndex> present;  // of the gateway bridge
+    std::set<Ip> unplaced;                // of ours, at a port that is not known yet
+    std::string trouble;
+    std::optional<std::int64_t> retry_at;
+  };
   const Host& host() const { return host_; }
+  const Ports& ports() const { return ports_; }
+  const Gateways& gateways() const { return gateways_; }
   const Setup& setup() const { return setup_; }
   const model::State& state() const { return state_; }
   const std::map<NetworkId, Runtime>& runtimes() const { return runtimes_; }
@@ -135,11 +156,26 @@ class Core {
   // The same for the host's table. Cheap when nothing has changed. When it comes to stand, or to stand no more, every
   // network that spans hosts is due for a round.
   Status host_round();
+  std::optional<kstate::Table> desired_host_table(const std::set<render::Tunnel>& tunnels);
   Status run_host_plan(const std::optional<kstate::Table>& desired);
   void set_host_trouble(const Status& outcome);
   std::set<render::Tunnel> tunnels() const;
   // What the segment should hold, as far as the host's table allows it by now.
   kstate::Segment desired(const model::Network& network, const Runtime& runtime) const;
+  // ---- the gateway bridge (gateway.cpp) ----
+  std::map<std::string, std::vector<const model::Endpoint*>> sandboxes() const;
+  std::uint16_t class_in_force(const model::Endpoint& endpoint) const;
+  const policy::North& north_of(const std::vector<const model::Endpoint*>& sandbox);
+  std::vector<render::Port> proxied_for(const std::vector<const model::Endpoint*>& sandbox,
+                                        const std::vector<const model::Endpoint*>& other) const;
+  render::Gateway gateway();
+  bool uses_gateway(const model::Endpoint& endpoint) const;
+  void restore_gateways();
+  // Sandboxes have come or gone.
+  void follow_sandboxes();
+  std::optional<kstate::GatewayPorts> desired_ports();
+  Status ports_round();
+
   // Fills identity or quarantine reason from what is known; true when anything changed.
   bool place(model::Endpoint& endpoint, const Facts& facts) const;
   bool take_network_facts(model::Network& network, const Facts& facts);
@@ -153,6 +189,10 @@ class Core {
   model::State state_;
   std::map<NetworkId, Runtime> runtimes_;
   Host host_;
+  Gateways gateways_;
+  Ports ports_;
+  // By network and class; emptied when any policy changes.
+  std::map<std::vector<std::pair<NetworkId, std::uint16_t>>, policy::North> norths_;
 };
 
 }  // namespace microseg::engine

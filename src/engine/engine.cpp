@@ -11,6 +11,7 @@
 #include "look_up.h"
 #include "microseg/base/log.h"
 #include "queue.h"
+#include "resolvers.h"
 #include "underlays.h"
 #include "views.h"
 
@@ -46,7 +47,7 @@ struct Engine::Private {
   std::mutex mutex;
   std::condition_variable poked;
   // How often each of the watcher's threads was woken.
-  std::uint64_t resolver_pokes = 0, peers_pokes = 0;
+  std::uint64_t resolver_pokes = 0, peers_pokes = 0, gateway_pokes = 0;
   bool stopping = false;
   std::string docker_state = "off";
   std::set<std::string> touched;  // segments that wait for a look
@@ -86,6 +87,7 @@ struct Engine::Private {
 
   // Many events, one look: what is still waiting to be looked at is not queued again.
   void note_touched(const std::string& segment) {
+    if (segment == kernel::kHostPorts) wake_gateways();  // somebody has got an address there, or lost one
     {
       std::lock_guard lock(mutex);
       if (!touched.insert(segment).second) return;
@@ -107,6 +109,7 @@ struct Engine::Private {
     poked.notify_all();
   }
   void wake_watcher() { wake(resolver_pokes); }
+  void wake_gateways() { wake(gateway_pokes); }
   bool stopping_now() {
     std::lock_guard lock(mutex);
     return stopping;
@@ -128,6 +131,7 @@ struct Engine::Private {
   bool resolve_all();
   void resolve_loop();
   void peers_loop();
+  void gateways_loop();
 };
 
 Engine::Engine(Config config) : p_(std::make_unique<Private>()) {
@@ -145,7 +149,9 @@ void Engine::run(const std::function<Result<Parts>()>& assemble) {
     auto core = std::make_unique<Core>(*p.parts.kernel, *p.parts.store, unix_ms,
                                        Setup{.with_docker = p.config.docker != nullptr,
                                              .guards_host = p.config.guards_host,
-                                             .vxlan_port = p.config.vxlan_port});
+                                             .vxlan_port = p.config.vxlan_port,
+                                             .guards_gateway = p.config.docker != nullptr,
+                                             .resolvers = host_resolvers});
     started = core->start();
     if (started) p.core = std::move(core);
   } else {
@@ -216,8 +222,13 @@ Result<Joined> Engine::join(const Join& request) {
   Facts facts;
   const bool look = p_->config.docker && p_->view([&](Core& core) { return core.needs_look_up(request.endpoint); });
   if (look) facts = look_up(*p_->config.docker, {request.network, request.endpoint}, began + p_->config.look_up_limit);
+  if (p_->config.docker) {
+    facts.gateway_asked = steady_clock::now().time_since_epoch().count();
+    if (auto bridge = list_gateways(*p_->config.docker, began + p_->config.look_up_limit)) facts.gateway = std::move(bridge).value();
+  }
   auto answer = p_->with_core("join", [&](Core& core) { return core.join(request, facts); });
   if (!facts.container) p_->wake_watcher();
+  p_->wake_gateways();  // its address there is given out after our answer
   const auto took = std::chrono::duration_cast<milliseconds>(steady_clock::now() - began).count();
   log_debug("join answered", {{"ep", request.endpoint.brief()}, {"took_ms", std::to_string(took)}});
   return answer;
@@ -414,12 +425,30 @@ void Engine::Private::peers_loop() {
   }
 }
 
+// Addresses of the gateway bridge: asked for again and again while one of ours is about to get one.
+void Engine::Private::gateways_loop() {
+  constexpr milliseconds kUrgent{20}, kEach{2000};
+  std::uint64_t seen = 0;
+  milliseconds pause{0};
+  while (wait(pause, gateway_pokes, seen)) {
+    const auto asked = steady_clock::now();
+    auto bridge = list_gateways(*config.docker, asked + std::chrono::seconds(1));
+    const bool urgent = view([&](Core& c) {
+      if (bridge) c.learn_gateways(bridge.value(), asked.time_since_epoch().count());
+      return c.gateways_urgent();
+    });
+    pause = urgent ? kUrgent : kEach;
+  }
+}
+
 void Engine::watch_docker() {
   auto& p = *p_;
   if (!p.config.docker) return;
-  std::thread resolver([&p] { p.resolve_loop(); }), peers([&p] { p.peers_loop(); });
+  std::thread resolver([&p] { p.resolve_loop(); }), peers([&p] { p.peers_loop(); }),
+      gateways([&p] { p.gateways_loop(); });
   auto on_event = [&p](const docker::Event& event) {
     if (event.type == "network" && event.action == "connect") p.wake_watcher();
+    if (event.type == "network" || event.action == "start" || event.action == "die") p.wake_gateways();
     if (event.type != "container" || event.action != "rename") return;
     auto container = p.config.docker->container_by_id(event.actor_id, steady_clock::now() + std::chrono::seconds(2));
     if (!container) return;
@@ -439,6 +468,7 @@ void Engine::watch_docker() {
   }
   resolver.join();
   peers.join();
+  gateways.join();
 }
 
 }  // namespace microseg::engine

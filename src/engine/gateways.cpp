@@ -2,32 +2,37 @@
 
 namespace microseg::engine {
 
-void Gateways::expect(const std::string& sandbox) {
-  sandboxes_.insert(sandbox);
-  if (!ours_.contains(sandbox)) expected_.insert(sandbox);
+void Gateways::follow(const std::set<std::string>& sandboxes, std::int64_t now) {
+  auto gone = [&](auto& entry) { return !sandboxes.contains(entry.first); };
+  std::erase_if(sandboxes_, gone);
+  std::erase_if(ours_, gone);
+  for (auto& sandbox : sandboxes) sandboxes_.try_emplace(sandbox, now);
 }
 
-void Gateways::forget(const std::string& sandbox) {
-  sandboxes_.erase(sandbox);
-  expected_.erase(sandbox);
-  ours_.erase(sandbox);
+void Gateways::restore(const std::string& sandbox, const Addresses& addresses) {
+  sandboxes_.try_emplace(sandbox, 0);
+  if (addresses.v4 || addresses.v6) ours_.insert_or_assign(sandbox, addresses);
 }
-
-void Gateways::settle(const std::string& sandbox) { expected_.erase(sandbox); }
 
 void Gateways::doubt() {
   if (holding()) foreign_.clear();
 }
 
-void Gateways::take(const docker::GatewayBridge& listing, std::uint64_t asked) {
+bool Gateways::urgent(std::int64_t now) const {
+  constexpr std::int64_t kForMs = 5'000;
+  for (auto& [sandbox, since] : sandboxes_)
+    if (!ours_.contains(sandbox) && now - since < kForMs) return true;
+  return false;
+}
+
+void Gateways::take(const docker::GatewayBridge& listing, std::int64_t asked) {
   if (asked <= taken_) return;
   taken_ = asked;
   link_ = listing.link;
-  foreign_.clear();
+  foreign_ = listing.gateways;
   for (auto& [sandbox, addresses] : listing.sandboxes) {
     if (sandboxes_.contains(sandbox)) {
       ours_.insert_or_assign(sandbox, addresses);
-      expected_.erase(sandbox);
       continue;
     }
     for (auto& ip : {addresses.v4, addresses.v6})

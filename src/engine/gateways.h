@@ -20,32 +20,31 @@ class Gateways {
  public:
   using Addresses = docker::GatewayBridge::Addresses;
 
-  // A sandbox of ours is about to get an address. Success to say it again.
-  void expect(const std::string& sandbox);
-  // None of ours is left in it: its address is nobody's that we know from now on.
-  void forget(const std::string& sandbox);
-  // The sandbox's container runs, and a listing asked for after that has no address of it: nothing to be waited for.
-  void settle(const std::string& sandbox);
-  // What Docker lists. `asked`: the number that ask() gave when it was asked for; older ones than the newest are passed over.
-  void take(const docker::GatewayBridge& listing, std::uint64_t asked);
-  std::uint64_t ask() { return ++asked_; }
+  // Sandboxes of ours, all of them: from a new one on an address is expected (`now`: ms); of one that is not there any
+  // more the address is nobody's that we know.
+  void follow(const std::set<std::string>& sandboxes, std::int64_t now);
+  // One that has had an address since before we were started.
+  void restore(const std::string& sandbox, const Addresses& addresses);
+  // What Docker listed when it was asked at `asked` (a steady clock's time); older listings than the newest are passed over.
+  void take(const docker::GatewayBridge& listing, std::int64_t asked);
+  // Addresses that were somebody else's when we were started.
+  void restore_foreign(std::set<Ip> addresses) { foreign_ = std::move(addresses); }
   // Somebody's address may have become free, or Docker does not answer: while holding, nobody is known to be foreign.
   void doubt();
 
   bool holding() const { return sandboxes_.size() > ours_.size(); }
-  // Those whose address is about to be listed: Docker is to be asked again at once.
-  const std::set<std::string>& expected() const { return expected_; }
+  // An address is about to be listed: Docker is to be asked again at once. For a while; then it has another way out.
+  bool urgent(std::int64_t now) const;  // ms
   const std::map<std::string, Addresses>& ours() const { return ours_; }
   const std::set<Ip>& foreign() const { return foreign_; }
   const std::string& link() const { return link_; }
 
  private:
-  std::set<std::string> sandboxes_;          // of ours
-  std::set<std::string> expected_;           // of these
-  std::map<std::string, Addresses> ours_;    // of these, those with an address
+  std::map<std::string, std::int64_t> sandboxes_;  // of ours; since when an address is expected, ms
+  std::map<std::string, Addresses> ours_;          // of these, those with an address
   std::set<Ip> foreign_;
   std::string link_ = "docker_gwbridge";
-  std::uint64_t asked_ = 0, taken_ = 0;
+  std::int64_t taken_ = 0;
 };
 
 // The last component of a SandboxKey, as the gateway bridge's listing names it.

@@ -1,4 +1,5 @@
-// The host's own table, which guards the underlay: it comes before every VXLAN device and goes after it.
+// The host's own table. It guards the underlay, so it comes before every VXLAN device and goes after it, and what passes
+// Docker's gateway bridge, so it comes before every container (gateway.cpp says what is in it for them).
 #include <algorithm>
 
 #include "core.h"
@@ -12,7 +13,11 @@ constexpr std::int64_t kFirstRetryMs = 200, kLastRetryMs = 30'000;
 
 // Whether a table does what `least` does and lets in whom it lets in, whoever owns it and whoever else is in it.
 bool does(const std::optional<kstate::Table>& table, const kstate::Table& least) {
-  if (!table || table->dormant || table->chains != least.chains) return false;
+  if (!table || table->dormant) return false;
+  for (auto& [name, chain] : least.chains) {
+    auto it = table->chains.find(name);
+    if (it == table->chains.end() || it->second != chain) return false;
+  }
   for (auto& [name, set] : least.sets) {
     auto it = table->sets.find(name);
     if (it == table->sets.end() || it->second.type != set.type) return false;
@@ -46,6 +51,14 @@ kstate::Segment Core::desired(const model::Network& network, const Runtime& runt
   return out;
 }
 
+std::optional<kstate::Table> Core::desired_host_table(const std::set<render::Tunnel>& tunnels) {
+  if (!setup_.guards_host && !setup_.guards_gateway) return std::nullopt;
+  auto table = render::host_table();
+  if (setup_.guards_host) render::add_underlay(table, setup_.vxlan_port, tunnels);
+  if (setup_.guards_gateway) render::add_gateway(table, gateway());
+  return table;
+}
+
 // One attempt: observe if need be, diff, apply.
 Status Core::run_host_plan(const std::optional<kstate::Table>& desired) {
   if (!host_.known) {
@@ -63,10 +76,9 @@ Status Core::run_host_plan(const std::optional<kstate::Table>& desired) {
 
 Status Core::host_round() {
   const auto wanted = setup_.guards_host ? tunnels() : std::set<render::Tunnel>{};
-  if (host_.known && host_.trouble.empty() && host_.open == wanted) return {};
+  const auto desired = desired_host_table(wanted);
+  if (host_.known && host_.trouble.empty() && host_.open == wanted && host_.known->table == desired) return {};
   const bool stood = host_.stands, troubled = !host_.trouble.empty();
-  std::optional<kstate::Table> desired;
-  if (setup_.guards_host) desired = render::host_table(setup_.vxlan_port, wanted);
 
   auto outcome = run_host_plan(desired);
   // As for segments: what we believed to know may have been stale.

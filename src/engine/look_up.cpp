@@ -24,4 +24,10 @@ Facts look_up(docker::EngineApi& api, const Unresolved& which, docker::Deadline 
   return out;
 }
 
+Result<docker::GatewayBridge> list_gateways(docker::EngineApi& api, docker::Deadline deadline) {
+  auto bridge = api.gateway_bridge(deadline);
+  if (!bridge && bridge.error().code == Errc::not_found) return docker::GatewayBridge{render::kGatewayBridge, {}, {}};
+  return bridge;
+}
+
 }  // namespace microseg::engine

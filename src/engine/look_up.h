@@ -9,4 +9,7 @@ namespace microseg::engine {
 // Never fails: what could not be found out is missing from the facts, with the reason in `trouble`.
 Facts look_up(docker::EngineApi& api, const Unresolved& which, docker::Deadline deadline);
 
+// Who has which address on the gateway bridge. Before Docker has made the bridge, nobody has.
+Result<docker::GatewayBridge> list_gateways(docker::EngineApi& api, docker::Deadline deadline);
+
 }  // namespace microseg::engine

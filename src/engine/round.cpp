@@ -63,7 +63,8 @@ Status Core::round(const NetworkId& id, RoundOptions options) {
   const auto endpoints = endpoints_of(id);
   if (auto done = enforce(runtime.verdict, endpoints); !done)
     log_error("network closed: all its endpoints are quarantined", {{"net", id.brief()}, {"why", done.error().text}});
-  if (network.settings.spans_hosts()) (void)host_round();  // a new peer is let in before it is sent to
+  // A new peer is let in before it is sent to; and whoever's class or policy has changed has other permissions beyond.
+  if (network.settings.spans_hosts() || setup_.guards_gateway) (void)host_round();
   auto desired = this->desired(network, runtime);
   if (desired.vxlan) runtime.flooded.insert(desired.vxlan->peers.begin(), desired.vxlan->peers.end());
   if (options.fresh)
@@ -123,6 +124,11 @@ void Core::set_trouble(const NetworkId& id, Runtime& runtime, const Status& outc
 }
 
 void Core::touched(const std::string& segment) {
+  if (segment == kernel::kHostPorts) {
+    (void)ports_round();
+    (void)host_round();  // who was known may not be any more
+    return;
+  }
   if (segment == kernel::kHost) {
     host_.known.reset();
     (void)host_round();
@@ -137,6 +143,7 @@ void Core::touched(const std::string& segment) {
 
 std::optional<std::int64_t> Core::retry_due() {
   if (host_.retry_at && *host_.retry_at <= now_()) (void)host_round();
+  if (ports_.retry_at && *ports_.retry_at <= now_()) (void)ports_round();
   std::vector<NetworkId> due;
   for (auto& [id, runtime] : runtimes_)
     if (runtime.retry_at && *runtime.retry_at <= now_()) due.push_back(id);
@@ -144,12 +151,14 @@ std::optional<std::int64_t> Core::retry_due() {
   std::optional<std::int64_t> next;
   for (auto& [id, runtime] : runtimes_)
     if (runtime.retry_at) next = std::min(next.value_or(*runtime.retry_at), *runtime.retry_at);
-  if (host_.retry_at) next = std::min(next.value_or(*host_.retry_at), *host_.retry_at);
+  for (auto& at : {host_.retry_at, ports_.retry_at})
+    if (at) next = std::min(next.value_or(*at), *at);
   return next;
 }
 
 void Core::check_all() {
   touched(kernel::kHost);
+  touched(kernel::kHostPorts);
   for (auto& id : network_ids()) touched(id.brief());
 }
 

@@ -219,9 +219,10 @@ Status LinuxKernel::apply_at_ports(const kstate::Op& op) {
   return Error{Errc::unsupported, 0, "at the host's bridges only ports and our table are changed"};
 }
 
-Result<kstate::PortIndex> LinuxKernel::port_of(const std::string& sandbox, const IfName& bridge) {
+Result<kstate::PortIndex> LinuxKernel::port_of(const std::string& sandbox, const IfName& bridge,
+                                   const std::optional<Mac>& mac) {
   MS_TRY(auto* route, at_ports());
-  return kernel::port_of(*route, sandbox, bridge);
+  return kernel::port_of(*route, sandbox, bridge, mac);
 }
 
 }  // namespace microseg::kernel

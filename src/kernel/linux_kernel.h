@@ -27,7 +27,8 @@ class LinuxKernel final : public Kernel {
   Status create_segment(const std::string& name) override;
   Status delete_segment(const std::string& name) override;
   Result<kstate::Segment> observe(const std::string& name, const std::vector<std::string>& sysctls) override;
-  Result<kstate::PortIndex> port_of(const std::string& sandbox, const IfName& bridge) override;
+  Result<kstate::PortIndex> port_of(const std::string& sandbox, const IfName& bridge,
+                                   const std::optional<Mac>& mac) override;
   Status apply(const std::string& name, const kstate::Op& op) override;
   Result<std::map<std::string, std::uint64_t>> counters(const std::string& name) override;
   void watch(std::function<void(const std::string&)> changed) override;

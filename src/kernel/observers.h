@@ -37,6 +37,8 @@ struct FoundPort {
   bool isolated = false, learning = true;
   std::set<Mac> kept{};
   std::optional<std::int32_t> other_end_in{};  // the number by which this namespace calls that of the other end
+  int other_end = 0;       // its ifindex there
+  std::optional<Mac> mac{};
 };
 using FoundPorts = std::map<int, FoundPort>;  // by ifindex
 void take_port(FoundPorts& found, const nlmsghdr* nlh);

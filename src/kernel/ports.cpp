@@ -105,12 +105,19 @@ Status bind_port(NetlinkSocket& socket, PortIndex port, const std::optional<Mac>
   return socket.request(out);
 }
 
-Result<PortIndex> port_of(NetlinkSocket& socket, const std::string& sandbox, const IfName& bridge) {
-  MS_TRY(auto netns, open_netns(sandbox));
+Result<PortIndex> port_of(NetlinkSocket& socket, const std::string& sandbox, const IfName& bridge,
+                                   const std::optional<Mac>& mac) {
   MS_TRY(auto found, list_ports(socket));
+  const auto ports = ports_of(found);
+  for (auto& [index, port] : ports) {
+    const auto& link = found.at(static_cast<int>(index));
+    auto other = link.other_end_in ? found.end() : found.find(link.other_end);
+    if (mac && port.bridge == bridge && other != found.end() && other->second.mac == mac) return index;
+  }
+  MS_TRY(auto netns, open_netns(sandbox));
   MS_TRY(auto id, number_of(socket, netns));  // given, at the latest, as the listing named it
-  for (auto& [index, port] : ports_of(found))
-    if (id && port.bridge == bridge && found.at(index).other_end_in == id) return index;
+  for (auto& [index, port] : ports)
+    if (id && port.bridge == bridge && found.at(static_cast<int>(index)).other_end_in == id) return index;
   return Error{Errc::not_found, 0, "no port of " + bridge.str() + " leads to sandbox " + sandbox};
 }
 

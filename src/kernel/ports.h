@@ -15,6 +15,7 @@ Result<std::map<kstate::PortIndex, kstate::BridgePort>> observe_ports(NetlinkSoc
 Status bind_port(NetlinkSocket& socket, kstate::PortIndex port, const std::optional<Mac>& mac);
 
 // The port of `bridge`, in the socket's namespace, whose other end is in the namespace at `sandbox`.
-Result<kstate::PortIndex> port_of(NetlinkSocket& socket, const std::string& sandbox, const IfName& bridge);
+Result<kstate::PortIndex> port_of(NetlinkSocket& socket, const std::string& sandbox, const IfName& bridge,
+                                   const std::optional<Mac>& mac);
 
 }  // namespace microseg::kernel

@@ -50,6 +50,8 @@ void take_port(FoundPorts& found, const nlmsghdr* nlh) {
       case IFLA_LINK_NETNSID:
         if (mnl_attr_get_payload_len(a) == 4) port.other_end_in = static_cast<std::int32_t>(number_of(a));
         break;
+      case IFLA_LINK: port.other_end = number_of(a); break;
+      case IFLA_ADDRESS: port.mac = mac_of(a); break;
       case IFLA_LINKINFO: info = a; break;
       default: break;
     }

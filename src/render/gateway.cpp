@@ -1,6 +1,7 @@
 #include "microseg/render/gateway.h"
 
 #include <algorithm>
+#include <array>
 #include <initializer_list>
 #include <map>
 #include <string>
@@ -91,11 +92,9 @@ Fragment pair(const Family& f, Direction d, unsigned ours, const char* set) {
           Meta{MetaKey::l4proto, 2 * w}, opened_port(d, 2 * w + 1), Lookup{f.set(set), 0, std::nullopt}};
 }
 
-Rule held(const Family& f, unsigned at) {
-  return rule({is(f),
-               {Payload{Base::network, at, f.length, 0}, Meta{MetaKey::l4proto, f.words()},
-                Lookup{f.set(kHeld), 0, std::nullopt}, Payload{Base::network, at, f.length, kScratch},
-                Lookup{f.set(kKnown), kScratch, std::nullopt, true}},
+Rule held(const Family& f, MetaKey link, unsigned at) {
+  return rule({{Meta{link, 0}, Lookup{kHeld, 0, std::nullopt}}, is(f),
+               {Payload{Base::network, at, f.length, kScratch}, Lookup{f.set(kKnown), kScratch, std::nullopt, true}},
                dropped("held")});
 }
 
@@ -215,12 +214,13 @@ void add_chains(Table& table) {
   accept_neighbours(input);
   accept_neighbours(output);
   for (auto* f : kFamilies) {
-    for (auto at : {f->source, f->target}) forward.rules.push_back(held(*f, at));
+    forward.rules.push_back(held(*f, MetaKey::iifname, f->source));
+    forward.rules.push_back(held(*f, MetaKey::oifname, f->target));
     forward.rules.push_back(rule({is(*f), one_of(*f, f->source, kOurs), go("from_ours")}));
     forward.rules.push_back(rule({is(*f), one_of(*f, f->target, kOurs), go("to_ours")}));
-    input.rules.push_back(held(*f, f->source));
+    input.rules.push_back(held(*f, MetaKey::iifname, f->source));
     input.rules.push_back(rule({is(*f), one_of(*f, f->source, kOurs), go("to_host")}));
-    output.rules.push_back(held(*f, f->target));
+    output.rules.push_back(held(*f, MetaKey::oifname, f->target));
     output.rules.push_back(rule({is(*f), one_of(*f, f->target, kOurs), go("from_host")}));
   }
   table.chains["gateway_forward"] = std::move(forward);
@@ -279,21 +279,11 @@ void add_sets(Table& table, const Family& f, const Gateway& gateway) {
     if (ip.is_v4() == v4) sets[kKnown].insert({raw(ip), {}, {}});
   for (auto& member : gateway.members)
     if (auto& address = v4 ? member.v4 : member.v6) add_member(sets, *address, member, gateway);
-  for (auto& pool : gateway.pools) {
-    // The kernel refuses ranges that overlap.
-    const bool inside = std::ranges::any_of(gateway.pools, [&](auto& other) {
-      return other.length() < pool.length() && other.contains(pool.ip());
-    });
-    if (!gateway.holding || pool.ip().is_v4() != v4 || inside) continue;
-    const auto range = policy::addresses_of(pool);
-    sets[kHeld].insert({raw(range.first) + bytes_of_protocol(0), raw(range.last) + bytes_of_protocol(255), {}});
-  }
   const auto a = f.address;
   using enum Field;
   const std::pair<const char*, SetType> types[] = {
       {kOurs, {{a}, std::nullopt, false}},
       {kKnown, {{a}, std::nullopt, false}},
-      {kHeld, {{a, protocol}, std::nullopt, true}},  // the protocol is there because the kernel's set wants two fields
       {kEnds, {{a, a}, std::nullopt, false}},
       {kOut, {{a, a, protocol, port}, std::nullopt, true}},
       {kIn, {{a, a, protocol, port}, std::nullopt, true}},
@@ -308,8 +298,26 @@ void add_sets(Table& table, const Family& f, const Gateway& gateway) {
 
 }  // namespace
 
+std::set<Ip> known_in(const Table& table) {
+  std::set<Ip> out;
+  for (auto* f : kFamilies) {
+    auto it = table.sets.find(f->set(kKnown));
+    if (it == table.sets.end()) continue;
+    for (auto& element : *it->second.elements) {
+      if (element.key.size() != f->length) continue;
+      std::array<std::uint8_t, 16> bytes{};
+      std::copy(element.key.begin(), element.key.end(), bytes.begin());
+      out.insert(f->length == 4 ? Ip::v4({bytes[0], bytes[1], bytes[2], bytes[3]}) : Ip::v6(bytes));
+    }
+  }
+  return out;
+}
+
 void add_gateway(Table& table, const Gateway& gateway) {
   for (auto* f : kFamilies) add_sets(table, *f, gateway);
+  std::set<Element> held;
+  if (gateway.holding) held.insert({bytes_of_ifname(gateway.link), {}, {}});
+  table.sets[kHeld] = {{{Field::ifname}, std::nullopt, false}, make_elements(std::move(held))};
   for (auto* counter : kGatewayCounters) table.counters.insert(counter);
   add_chains(table);
 }

@@ -85,11 +85,20 @@ void guard_injection(Table& table, std::uint16_t port) {
 
 }  // namespace
 
-Table host_table(std::uint16_t vxlan_port, const std::set<Tunnel>& tunnels) {
+Table host_table() {
   Table table;
   table.owner = Owner::us;
+  return table;
+}
+
+void add_underlay(Table& table, std::uint16_t vxlan_port, const std::set<Tunnel>& tunnels) {
   guard_underlay(table, vxlan_port, tunnels);
   guard_injection(table, vxlan_port);
+}
+
+Table host_table(std::uint16_t vxlan_port, const std::set<Tunnel>& tunnels) {
+  Table table = host_table();
+  add_underlay(table, vxlan_port, tunnels);
   return table;
 }
 

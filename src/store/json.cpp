@@ -43,6 +43,10 @@ struct Blank<Ip> {
   static Ip make() { return Ip::v4({}); }
 };
 template <>
+struct Blank<Mac> {
+  static Mac make() { return Mac::local(0); }
+};
+template <>
 struct Blank<Prefix> {
   static Prefix make() { return Prefix::host(Blank<Ip>::make()); }
 };
@@ -169,6 +173,9 @@ void fields(auto& io, Of<Endpoint> auto& endpoint) {
   io("joined_ms", endpoint.joined_ms);
   io("published", endpoint.published);
   io("resolvers", endpoint.resolvers);
+  io("gateway4", endpoint.gateway4);
+  io("gateway6", endpoint.gateway6);
+  io("gateway_mac", endpoint.gateway_mac);
 }
 
 }  // namespace microseg::model

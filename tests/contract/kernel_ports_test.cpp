@@ -56,7 +56,7 @@ struct LinuxPorts {
     auto segments() { return of.owned->segments(); }
     auto create_segment(const std::string& n) { return of.owned->create_segment(n); }
     auto delete_segment(const std::string& n) { return of.owned->delete_segment(n); }
-    auto port_of(const std::string& s, const IfName& b) { return of.owned->port_of(s, b); }
+    auto port_of(const std::string& s, const IfName& b, const std::optional<Mac>& m) { return of.owned->port_of(s, b, m); }
   } kernel{*this};
 
   LinuxPorts() {
@@ -125,10 +125,10 @@ TEST_CASE_TEMPLATE("ports of every bridge are seen, and which container each lea
   REQUIRE(ports.size() == 2);
   CHECK(ports.at(a) == BridgePort{name("vetha"), kBridge});
   CHECK(ports.at(f) == BridgePort{name("vethf"), kOther});
-  CHECK(k.kernel.port_of(k.sandbox("vetha"), kBridge).value() == a);
-  CHECK(k.kernel.port_of(k.sandbox("vethf"), kOther).value() == f);
-  CHECK(k.kernel.port_of(k.sandbox("vethf"), kBridge).error().code == Errc::not_found);
-  CHECK(k.kernel.port_of("/sandbox/none", kBridge).error().code == Errc::not_found);
+  CHECK(k.kernel.port_of(k.sandbox("vetha"), kBridge, {}).value() == a);
+  CHECK(k.kernel.port_of(k.sandbox("vethf"), kOther, {}).value() == f);
+  CHECK(k.kernel.port_of(k.sandbox("vethf"), kBridge, {}).error().code == Errc::not_found);
+  CHECK(k.kernel.port_of("/sandbox/none", kBridge, {}).error().code == Errc::not_found);
   k.unplug("vethf");
   CHECK(seen_at(k).ports.size() == 1);
 }

@@ -211,7 +211,8 @@ Result<Segment> FakeKernel::observe(const std::string& name, const std::vector<s
   return out;
 }
 
-Result<PortIndex> FakeKernel::port_of(const std::string& sandbox, const IfName& bridge) {
+Result<PortIndex> FakeKernel::port_of(const std::string& sandbox, const IfName& bridge,
+                                   const std::optional<Mac>&) {
   auto end = ends.find(sandbox);
   auto& ports = state[kernel::kHostPorts].ports;
   if (end == ends.end() || !ports.contains(end->second) || ports.at(end->second).bridge != bridge)

@@ -74,6 +74,7 @@ TEST_CASE("what three engines answered while containers were joined") {
     auto bridge = wire::parse_gateway_bridge(calls.back()["response"].dump());
     REQUIRE_MESSAGE(bridge, bridge.error().text);
     CHECK(bridge->link == "docker_gwbridge");
+    CHECK(bridge->gateways == std::set<Ip>{Ip::parse("172.17.0.1").value()});
     REQUIRE(bridge->sandboxes.size() == 2);
     for (auto& [sandbox, addresses] : bridge->sandboxes) {
       CHECK(sandbox.size() == 12);

@@ -9,6 +9,8 @@ using engine::Gateways;
 
 namespace {
 
+constexpr std::int64_t kNow = 1'000'000;
+
 Ip ip(const char* text) { return Ip::parse(text).value(); }
 
 docker::GatewayBridge listing(std::initializer_list<std::pair<const char*, const char*>> rows) {
@@ -23,21 +25,21 @@ docker::GatewayBridge listing(std::initializer_list<std::pair<const char*, const
 TEST_CASE("from Join until the address is listed, unknown addresses are held") {
   Gateways g;
   CHECK_FALSE(g.holding());
-  g.expect("aaa");
+  g.follow({"aaa"}, kNow);
   CHECK(g.holding());
-  g.take(listing({{"zzz", "172.18.0.2"}}), g.ask());
+  g.take(listing({{"zzz", "172.18.0.2"}}), 1);
   CHECK(g.holding());
   CHECK(g.foreign() == std::set<Ip>{ip("172.18.0.2")});
-  g.take(listing({{"zzz", "172.18.0.2"}, {"aaa", "172.18.0.3"}}), g.ask());
+  g.take(listing({{"zzz", "172.18.0.2"}, {"aaa", "172.18.0.3"}}), 2);
   CHECK_FALSE(g.holding());
   CHECK(g.ours().at("aaa").v4 == ip("172.18.0.3"));
-  CHECK(g.expected().empty());
+  CHECK_FALSE(g.urgent(kNow));
 }
 
 TEST_CASE("a listing asked for earlier does not undo a later one") {
   Gateways g;
-  g.expect("aaa");
-  const auto early = g.ask(), late = g.ask();
+  g.follow({"aaa"}, kNow);
+  const std::int64_t early = 1, late = 2;
   g.take(listing({{"aaa", "172.18.0.3"}}), late);
   g.take(listing({{"aaa", "172.18.0.2"}, {"zzz", "172.18.0.3"}}), early);
   CHECK(g.ours().at("aaa").v4 == ip("172.18.0.3"));
@@ -46,27 +48,27 @@ TEST_CASE("a listing asked for earlier does not undo a later one") {
 
 TEST_CASE("an address is never handed on: not from us to others, not from others to us") {
   Gateways g;
-  g.expect("aaa");
-  g.take(listing({{"aaa", "172.18.0.2"}, {"zzz", "172.18.0.3"}}), g.ask());
-  g.expect("bbb");
+  g.follow({"aaa"}, kNow);
+  g.take(listing({{"aaa", "172.18.0.2"}, {"zzz", "172.18.0.3"}}), 3);
+  g.follow({"aaa", "bbb"}, kNow);
   g.doubt();  // zzz may be gone, and its address bbb's
   CHECK(g.foreign().empty());
   CHECK(g.holding());
-  g.forget("aaa");
+  g.follow({"bbb"}, kNow);
   CHECK_FALSE(g.ours().contains("aaa"));
-  g.take(listing({{"zzz", "172.18.0.2"}, {"bbb", "172.18.0.3"}}), g.ask());
+  g.take(listing({{"zzz", "172.18.0.2"}, {"bbb", "172.18.0.3"}}), 4);
   CHECK(g.foreign() == std::set<Ip>{ip("172.18.0.2")});
   CHECK(g.ours().at("bbb").v4 == ip("172.18.0.3"));
 }
 
 TEST_CASE("one of ours that is not listed keeps its address until it left, or until it is another's") {
   Gateways g;
-  g.expect("aaa");
-  g.take(listing({{"aaa", "172.18.0.2"}}), g.ask());
-  g.take(listing({}), g.ask());
+  g.follow({"aaa"}, kNow);
+  g.take(listing({{"aaa", "172.18.0.2"}}), 5);
+  g.take(listing({}), 6);
   CHECK(g.ours().contains("aaa"));
   CHECK_FALSE(g.holding());
-  g.take(listing({{"zzz", "172.18.0.2"}}), g.ask());
+  g.take(listing({{"zzz", "172.18.0.2"}}), 7);
   CHECK_FALSE(g.ours().contains("aaa"));
   CHECK(g.holding());
   CHECK(g.foreign().contains(ip("172.18.0.2")));
@@ -74,20 +76,31 @@ TEST_CASE("one of ours that is not listed keeps its address until it left, or un
 
 TEST_CASE("one with another way out is waited for no longer, but held for") {
   Gateways g;
-  g.expect("aaa");
-  g.take(listing({{"zzz", "172.18.0.2"}}), g.ask());
-  g.settle("aaa");
-  CHECK(g.expected().empty());
+  g.follow({"aaa"}, kNow);
+  g.take(listing({{"zzz", "172.18.0.2"}}), 8);
+  CHECK(g.urgent(kNow + 4'000));
+  CHECK_FALSE(g.urgent(kNow + 5'000));
   CHECK(g.holding());
-  g.take(listing({{"aaa", "172.18.0.3"}}), g.ask());
+  g.take(listing({{"aaa", "172.18.0.3"}}), 9);
   CHECK_FALSE(g.holding());
 }
 
 TEST_CASE("doubt without holding changes nothing: nobody else is looked at then") {
   Gateways g;
-  g.take(listing({{"zzz", "172.18.0.2"}}), g.ask());
+  g.take(listing({{"zzz", "172.18.0.2"}}), 10);
   g.doubt();
   CHECK(g.foreign() == std::set<Ip>{ip("172.18.0.2")});
+}
+
+TEST_CASE("a restarted daemon goes on with what it knew") {
+  Gateways g;
+  g.restore("aaa", {ip("172.18.0.2"), {}, {}});
+  g.restore_foreign({ip("172.18.0.3")});
+  CHECK_FALSE(g.holding());
+  CHECK(g.foreign().contains(ip("172.18.0.3")));
+  g.restore("bbb", {});
+  CHECK(g.holding());
+  CHECK_FALSE(g.urgent(kNow * 100));
 }
 
 TEST_CASE("the sandbox's name is the end of its key") {

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,9 +41,11 @@ struct NetworkInfo {
 struct GatewayBridge {
   struct Addresses {
     std::optional<Ip> v4, v6;
+    std::optional<Mac> mac;  // of the container's end, as Docker made it
     auto operator<=>(const Addresses&) const = default;
   };
   std::string link;                            // the bridge's interface
+  std::set<Ip> gateways;                       // the bridge's own addresses
   std::map<std::string, Addresses> sandboxes;  // by the last component of the SandboxKey, 12 characters
 };
 

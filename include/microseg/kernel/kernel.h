@@ -43,9 +43,11 @@ class Kernel {
 
   // The port of `bridge` in the host's namespace whose other end is in this sandbox (a namespace's path), e.g. the one
   // by which the gateway bridge reaches a container. Judged from the host's side: nothing that a container can do to its
-  // own links makes another's port look like its own.
+  // own links makes another's port look like its own. As long as Docker has not moved the container's end there, it is
+  // in the host's namespace, and known by the MAC that Docker gave it.
   //   not_found  no such sandbox, or none of its links leads to that bridge
-  virtual Result<kstate::PortIndex> port_of(const std::string& sandbox, const IfName& bridge) = 0;
+  virtual Result<kstate::PortIndex> port_of(const std::string& sandbox, const IfName& bridge,
+                                            const std::optional<Mac>& mac) = 0;
 
   // Does one op. On error nothing of an nft transaction or of a link remains.
   //   not_found    DelLink, MendLink or BindPort of an absent link; AddLink into a sandbox that is gone; DelVxlan,

@@ -147,6 +147,9 @@ struct Endpoint {
   std::int64_t created_ms = 0, joined_ms = 0;
   std::vector<PublishedPort> published{};  // the container's, as the last Join told
   std::vector<Ip> resolvers{};             // the container's own DNS servers (docker run --dns), in their order
+  // On Docker's gateway bridge, once Docker has told: addresses, and the MAC of the container's end.
+  std::optional<Ip> gateway4{}, gateway6{};
+  std::optional<Mac> gateway_mac{};
   auto operator<=>(const Endpoint&) const = default;
 };
 

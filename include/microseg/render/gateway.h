@@ -38,8 +38,8 @@ struct GatewayMember {
 };
 
 struct Gateway {
-  bool holding = false;       // addresses in `pools` that are neither a member's nor `foreign` are dropped
-  std::vector<Prefix> pools{};  // of the bridge
+  bool holding = false;  // what comes or leaves by `link` with an address that is neither a member's nor `foreign` is dropped
+  std::string link = "docker_gwbridge";  // the bridge's interface
   std::set<Ip> foreign{};     // somebody else's, the bridge's own among them; never looked at any further
   // Where containers' DNS queries go. Members whose policy lets them out may ask these, unless it denies that
   // (policy::North::resolve). Loopback addresses are of no use here: the host asks those.
@@ -47,10 +47,10 @@ struct Gateway {
   std::vector<GatewayMember> members{};
 };
 
+inline constexpr const char* kHeld = "held";  // set  link: the bridge's, while holding
 // Sets, one for each family: these names and "4" or "6".
 inline constexpr const char* kOurs = "ours";            // address
 inline constexpr const char* kKnown = "known";          // address: ours and foreign
-inline constexpr const char* kHeld = "held";            // address . protocol, ranges: the pools while holding
 inline constexpr const char* kEnds = "ends";            // address . the same address, of ours
 inline constexpr const char* kOut = "out";              // ours . remote . protocol . remote's port, ranges
 inline constexpr const char* kIn = "in";                // ours . remote . protocol . our port, ranges
@@ -67,6 +67,9 @@ inline constexpr const char* kGatewayCounters[] = {
     "egress",   // from ours to the world
     "ingress",  // from the world to ours
     "to_host", "from_host"};
+
+// The addresses that such a table knows, of whichever daemon.
+std::set<Ip> known_in(const kstate::Table& table);
 
 // Adds sets, counters and chains to `table`; the chains never depend on `gateway`.
 void add_gateway(kstate::Table& table, const Gateway& gateway);

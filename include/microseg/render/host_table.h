@@ -37,8 +37,14 @@ inline constexpr const char* kHostCounters[] = {"underlay",   // VXLAN from unkn
 // Where containers' traffic to the world passes (Docker's name).
 inline constexpr const char* kGatewayBridge = "docker_gwbridge";
 
-// Owned (kstate::Owner::us). Chains and rules depend on the port alone, tunnels coming and going change elements only.
-// `vxlan_port`: UDP, of all hosts.
+// The table, owned (kstate::Owner::us), without any part yet: the underlay's here, the gateway's in gateway.h.
+kstate::Table host_table();
+
+// Chains and rules depend on the port alone, tunnels coming and going change elements only. `vxlan_port`: UDP, of all
+// hosts.
+void add_underlay(kstate::Table& table, std::uint16_t vxlan_port, const std::set<Tunnel>& tunnels);
+
+// The table with the underlay's part alone.
 kstate::Table host_table(std::uint16_t vxlan_port, const std::set<Tunnel>& tunnels);
 
 }  // namespace microseg::render
