@@ -1,6 +1,8 @@
-// The rules of a network that spans hosts, as far as they differ from a local one's (docs/DESIGN.md, "Between hosts").
+// The rules of a network that spans hosts, as far as they differ from a local one's (docs/DESIGN.md: "Between hosts the
+// class travels in the packet", and what follows it).
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
