@@ -58,7 +58,6 @@ Table gateway_table() {
                                     "allow 198.51.100.0/24 -> any : 80", "test").value();
   render::Gateway gateway;
   gateway.holding = true;
-  gateway.pools = {prefix("172.18.0.0/16"), prefix("fd18::/64")};
   gateway.foreign = {ip("172.18.0.1"), ip("fd18::1")};
   gateway.resolvers = {ip("192.0.2.53"), ip("2001:db8:1::53")};
   for (std::string name : {"a", "b"}) {

@@ -242,8 +242,8 @@ TEST_CASE("a container that gives a link another's number is not taken for it") 
   const lab::Netns nowhere;
   inside.run("ip link del eth1 && ip link add eth1 index 77 type veth peer name x index " + std::to_string(victim) +
              " netns " + nowhere.path() + " && ip address add 172.18.0.3/16 dev eth1 && ip link set eth1 up");
-  CHECK(k.kernel.port_of(k.sandbox("vetht"), kBridge).error().code == Errc::not_found);
-  CHECK(k.kernel.port_of(k.sandbox("vethv"), kBridge).value() == victim);
+  CHECK(k.kernel.port_of(k.sandbox("vetht"), kBridge, {}).error().code == Errc::not_found);
+  CHECK(k.kernel.port_of(k.sandbox("vethv"), kBridge, {}).value() == victim);
   CHECK(thief != victim);
 }
 

@@ -39,6 +39,9 @@ struct FakeDocker final : docker::EngineApi {
     if (silent) return Error{Errc::unavailable, 0, "no answer in time"};
     return value;
   }
+  Result<docker::GatewayBridge> gateway_bridge(docker::Deadline) override {
+    return Error{Errc::not_found, 0, "no docker_gwbridge"};
+  }
   Result<docker::NetworkInfo> network(const NetworkId& id, docker::Deadline) override {
     std::unique_lock lock(mutex);
     auto it = peers.find(id);

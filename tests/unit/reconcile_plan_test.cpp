@@ -23,7 +23,7 @@ Moment begin(std::vector<model::Endpoint> endpoints = {endpoint("web", 2), endpo
 // The kinds of ops, in order: "nft quiesce nft link-add".
 std::string kinds(const Plan& plan) {
   static constexpr const char* names[] = {"sysctl", "link-add", "link-del", "link-mend", "vxlan-add", "vxlan-del",
-                                          "vxlan-mend", "announce", "nft", "quiesce", "purge"};
+                                          "vxlan-mend", "announce", "nft", "port", "quiesce", "purge"};
   static_assert(std::size(names) == std::variant_size_v<Op>);
   std::string out;
   for (auto& op : plan) out += (out.empty() ? "" : " ") + std::string(names[op.index()]);

@@ -44,10 +44,17 @@ Ip at(const std::string& name, bool six) {
   throw std::logic_error("nobody is called " + name);
 }
 
+constexpr const char* kBridge = "docker_gwbridge";
+
+// The link by which one is reached.
+std::string link_of(const Ip& ip) {
+  return prefix(ip.is_v4() ? "172.18.0.0/16" : "fd18::/64").contains(ip) ? kBridge : "eth";
+}
+
 render::Gateway gateway(bool holding = false) {
   render::Gateway out;
   out.holding = holding;
-  out.pools = {prefix("172.18.0.0/16"), prefix("172.18.4.0/24"), prefix("fd18::/64")};
+  out.link = kBridge;
   out.foreign = {at("c", false), at("c", true), at("host", false), at("host", true)};
   out.resolvers = {at("dns", false), at("dns", true), at("nodns", false)};
   render::GatewayMember a, b;
@@ -85,9 +92,10 @@ struct Sent {
 
 std::string judged(const kstate::Table& table, const Sent& s, bool six) {
   std::uint32_t mark = 0;
-  Packet packet{.link = "eth", .source = at(s.from, six), .target = at(s.to, six), .protocol = static_cast<std::uint8_t>(s.protocol),
+  Packet packet{.link = link_of(at(s.from, six)), .source = at(s.from, six), .target = at(s.to, six), .protocol = static_cast<std::uint8_t>(s.protocol),
                 .source_port = s.source_port, .target_port = s.target_port, .track = {}};
   if (six && packet.protocol == kIcmp) packet.protocol = kIcmpv6;
+  packet.out = link_of(at(s.to, six));
   packet.tcp_flags = s.tcp_flags;
   packet.track.state = s.state;
   packet.track.reply = s.reply;
@@ -248,7 +256,7 @@ TEST_CASE("while an address of ours is not known, unknown ones are held") {
                          {"the bridge's own", {kIn, "host", "host"}, "pass"},
                          {"ours", {kForward, "a", "server"}, "pass"},
                          {"... is judged", {kForward, "b", "server"}, "reset egress"},
-                         {"of other subnets", {kForward, "client", "elsewhere"}, "pass"},
+                         {"by other links", {kForward, "client", "elsewhere"}, "pass"},
                      });
 }
 
@@ -274,7 +282,7 @@ TEST_CASE("elements, as nft would write them") {
     return out;
   };
   CHECK(lines("ours4") == "172.18.0.3\n172.18.0.4\n");
-  CHECK(lines("held4") == "172.18.0.0-172.18.255.255 . 0-255\n");
+  CHECK(lines("held") == "docker_gwbridge\n");
   CHECK(lines("ends6") == "fd18::3 . fd18::3\nfd18::4 . fd18::4\n");
   CHECK(lines("in4") == "172.18.0.3 . 198.51.100.0-198.51.100.255 . 6 . 8080\n");
   CHECK(lines("out6") == "fd18::3 . 2001:db8::-2001:db8::ffff:ffff:ffff:ffff . 6 . 443\n"

@@ -59,8 +59,9 @@ Packet packet(const Sent& s, bool six, std::uint32_t* mark) {
              .protocol = s.protocol, .source_port = s.source_port, .target_port = s.target_port, .track = {},
              .mark = is_here(s.from) ? 0 : number(s.claims), .out = is_here(s.to) ? link(s.to) : kstate::kVxlan,
              .tcp_flags = s.flags};
-  out.track = {s.state, s.reply, mark, at(s.reply ? s.to : s.from, six), at(s.reply ? s.from : s.to, six), s.protocol,
-               s.reply ? s.source_port : s.target_port};
+  out.track = {.state = s.state, .reply = s.reply, .mark = mark, .source = at(s.reply ? s.to : s.from, six),
+               .target = at(s.reply ? s.from : s.to, six), .protocol = s.protocol,
+               .target_port = s.reply ? s.source_port : s.target_port};
   return out;
 }
 
