@@ -61,7 +61,10 @@ json endpoint(const engine::EndpointView& view) {
           {"joined", time_or_null(view.joined_ms)},
           {"joined_ms", view.joined_ms},
           {"quarantined", view.quarantined},
-          {"labels", view.labels}};
+          {"labels", view.labels},
+          {"gateway_ipv4", text_or_null(view.gateway_v4)},
+          {"gateway_ipv6", text_or_null(view.gateway_v6)},
+          {"waiting", view.waiting}};
 }
 
 }  // namespace

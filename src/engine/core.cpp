@@ -239,11 +239,7 @@ Result<Joined> Core::join(const Join& request, const Facts& facts) {
   (void)place(joined, facts);
   MS_CHECK(store_.write({.put_endpoints = {joined}}).in(what));
   endpoint = joined;
-  if (uses_gateway(joined)) {
-    follow_sandboxes();
-    if (facts.gateway) gateways_.take(*facts.gateway, facts.gateway_asked);
-    else gateways_.doubt();
-  }
+  if (uses_gateway(joined)) expect_gateway(facts);
 
   auto done = round(request.network, {.fresh = &request.endpoint, .later = true});
   auto& runtime = runtimes_.at(request.network);

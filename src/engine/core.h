@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "gateways.h"
@@ -83,6 +84,8 @@ class Core {
   void learn_gateways(const docker::GatewayBridge& listing, std::int64_t asked);
   // Whether Docker is to be asked again at once.
   bool gateways_urgent() const;
+  // A joined endpoint whose container is not on the gateway bridge, as far as Docker has listed.
+  bool waits_for_gateway(const model::Endpoint& endpoint) const;
 
   // Docker's list of a network's endpoints, or that it has no such network: what it does not have is removed, after a
   // while. Docker lists a network or an endpoint a moment after it had us create it; a joined one it has listed before.
@@ -134,6 +137,8 @@ class Core {
   const Host& host() const { return host_; }
   const Ports& ports() const { return ports_; }
   const Gateways& gateways() const { return gateways_; }
+  // Why containers of ours have no permissions beyond their networks, by an endpoint of theirs.
+  const std::map<EndpointId, std::string>& north_troubles() const { return north_troubles_; }
   const Setup& setup() const { return setup_; }
   const model::State& state() const { return state_; }
   const std::map<NetworkId, Runtime>& runtimes() const { return runtimes_; }
@@ -165,7 +170,9 @@ class Core {
   // ---- the gateway bridge (gateway.cpp) ----
   std::map<std::string, std::vector<const model::Endpoint*>> sandboxes() const;
   std::uint16_t class_in_force(const model::Endpoint& endpoint) const;
-  const policy::North& north_of(const std::vector<const model::Endpoint*>& sandbox);
+  // `judged`: published ports that policy has to decide about, for each endpoint.
+  using Judged = std::map<EndpointId, std::set<render::Port>>;
+  Result<policy::North> north_of(const std::vector<const model::Endpoint*>& sandbox, const Judged& judged);
   std::vector<render::Port> proxied_for(const std::vector<const model::Endpoint*>& sandbox,
                                         const std::vector<const model::Endpoint*>& other) const;
   render::Gateway gateway();
@@ -173,6 +180,9 @@ class Core {
   void restore_gateways();
   // Sandboxes have come or gone.
   void follow_sandboxes();
+  // One is about to come to the bridge, or is there already.
+  void expect_gateway(const Facts& facts);
+  void take_gateways(const docker::GatewayBridge& listing, std::int64_t asked);
   std::optional<kstate::GatewayPorts> desired_ports();
   Status ports_round();
 
@@ -191,8 +201,10 @@ class Core {
   Host host_;
   Gateways gateways_;
   Ports ports_;
-  // By network and class; emptied when any policy changes.
-  std::map<std::vector<std::pair<NetworkId, std::uint16_t>>, policy::North> norths_;
+  // For each network its class and the published ports that are judged; emptied when any policy changes.
+  using NorthKey = std::vector<std::tuple<NetworkId, std::uint16_t, std::set<render::Port>>>;
+  std::map<NorthKey, Result<policy::North>> norths_;
+  std::map<EndpointId, std::string> north_troubles_;
 };
 
 }  // namespace microseg::engine

@@ -1,6 +1,8 @@
 // What containers of ours may do through Docker's gateway bridge: who they are there, what their networks' policies
 // allow them beyond the network, and the bridge's ports they are behind.
 #include <algorithm>
+#include <chrono>
+#include <list>
 #include <set>
 
 #include "core.h"
@@ -12,8 +14,39 @@ namespace {
 
 using model::Endpoint, model::Network;
 
-// The class says all that policy can ask of an endpoint.
-using NorthKey = std::vector<std::pair<NetworkId, std::uint16_t>>;
+std::int64_t steady_now() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
+// A network in monitor mode refuses nothing.
+const policy::Policy& anything() {
+  static const auto policy =
+      policy::parse("allow any -> world; allow world -> any; allow any -> host; allow host -> any", "microseg.mode").value();
+  return policy;
+}
+
+bool monitors(const Network& network) { return network.settings.mode == model::Mode::monitor; }
+
+// Whether policy takes a published port from somebody beyond the network.
+bool denied(const policy::Policy& policy, const policy::Identity& to, const model::PublishedPort& port) {
+  return std::ranges::any_of(policy.statements, [&](auto& statement) {
+    if (statement.action != policy::Statement::Action::deny || statement.from.is_endpoint()) return false;
+    if (!policy::matches(statement.to, to)) return false;
+    return statement.ports.empty() || std::ranges::any_of(statement.ports, [&](auto& item) {
+             return item.protocol == port.protocol && item.first <= port.port && port.port <= item.last;
+           });
+  });
+}
+
+// The policy, and what publishing these ports says.
+policy::Policy opened(policy::Policy policy, const std::set<render::Port>& ports) {
+  policy::Statement statement;
+  statement.to.kind = policy::Peer::Kind::any;
+  for (auto& port : ports) statement.ports.push_back({port.protocol, port.number, port.number});
+  for (auto kind : {policy::Peer::Kind::world, policy::Peer::Kind::host}) {
+    statement.from.kind = kind;
+    policy.statements.push_back(statement);
+  }
+  return policy;
+}
 
 // The endpoint of `sandbox` that shares a network with `endpoint`.
 const Endpoint* on_same_network(const std::vector<const Endpoint*>& sandbox, const Endpoint& endpoint) {
@@ -36,24 +69,28 @@ std::uint16_t Core::class_in_force(const Endpoint& endpoint) const {
   return verdict.closed.empty() ? render::class_of(endpoint, verdict.judgement) : std::uint16_t{0};
 }
 
-// A network that says nothing for sure, or an endpoint that nobody knows, adds no permission.
-const policy::North& Core::north_of(const std::vector<const Endpoint*>& sandbox) {
+// A network that says nothing for sure, or an endpoint that nobody knows, adds no permission. The class says all that
+// policy can ask of an endpoint.
+Result<policy::North> Core::north_of(const std::vector<const Endpoint*>& sandbox, const Judged& judged) {
+  static const policy::Identity anybody;
   NorthKey key;
   std::vector<policy::Member> members;
+  std::list<policy::Policy> made;
   for (auto* endpoint : sandbox) {
     const auto number = class_in_force(*endpoint);
-    if (!number) continue;
-    key.emplace_back(endpoint->network, number);
-    members.push_back({&runtimes_.at(endpoint->network).verdict.policy, &endpoint->identity->identity});
+    const bool free = monitors(state_.networks.at(endpoint->network));
+    if (!number && !free) continue;
+    auto* policy = free ? &anything() : &runtimes_.at(endpoint->network).verdict.policy;
+    auto ports = judged.find(endpoint->id);
+    if (ports != judged.end() && !free) policy = &made.emplace_back(opened(*policy, ports->second));
+    key.emplace_back(endpoint->network, number, ports != judged.end() ? ports->second : std::set<render::Port>{});
+    members.push_back({policy, endpoint->identity ? &endpoint->identity->identity : &anybody});
   }
-  auto [it, is_new] = norths_.try_emplace(key);
-  if (!is_new) return it->second;
+  if (auto known = norths_.find(key); known != norths_.end()) return known->second;
   auto north = policy::north(members);
-  if (north)
-    it->second = std::move(north).value();
-  else
+  if (!north)
     log_error("a container reaches nothing beyond its networks", {{"ep", sandbox.front()->id.brief()}, {"error", north.error().text}});
-  return it->second;
+  return norths_.emplace(std::move(key), std::move(north)).first->second;
 }
 
 // Ports of the host that lead to other containers' published ports, where policy lets this one go there as well.
@@ -78,18 +115,27 @@ render::Gateway Core::gateway() {
   out.foreign = gateways_.foreign();
   out.resolvers = setup_.resolvers ? setup_.resolvers() : std::vector<Ip>{};
   const auto all = sandboxes();
+  north_troubles_.clear();
   for (auto& [name, addresses] : gateways_.ours()) {
     auto it = all.find(name);
     if (it == all.end()) continue;
     const auto& sandbox = it->second;
-    render::GatewayMember member{.v4 = addresses.v4, .v6 = addresses.v6, .north = north_of(sandbox)};
+    render::GatewayMember member{.v4 = addresses.v4, .v6 = addresses.v6};
     std::set<render::Port> published, proxied;
+    Judged judged;
     for (auto* endpoint : sandbox) {
       if (!class_in_force(*endpoint)) continue;
       if (state_.networks.at(endpoint->network).settings.publish == model::Publish::implicitly)
-        for (auto& port : endpoint->published) published.insert({port.protocol, port.port});
+        for (auto& port : endpoint->published) {
+          auto& policy = runtimes_.at(endpoint->network).verdict.policy;
+          const render::Port number{port.protocol, port.port};
+          if (denied(policy, endpoint->identity->identity, port)) judged[endpoint->id].insert(number);
+          else published.insert(number);
+        }
       member.resolvers.insert(member.resolvers.end(), endpoint->resolvers.begin(), endpoint->resolvers.end());
     }
+    if (auto north = north_of(sandbox, judged)) member.north = std::move(north).value();
+    else north_troubles_[sandbox.front()->id] = north.error().text;
     for (auto& [other, endpoints] : all)
       if (other != name)
         for (auto& port : proxied_for(sandbox, endpoints)) proxied.insert(port);
@@ -111,7 +157,7 @@ void Core::restore_gateways() {
       if (uses_gateway(*endpoint)) gateways_.restore(name, {endpoint->gateway4, endpoint->gateway6, endpoint->gateway_mac});
   auto seen = kernel_.observe(kernel::kHost, {});
   if (!seen || !seen->table) return;
-  std::set<Ip> foreign = render::known_in(*seen->table);
+  std::set<Ip> foreign = render::foreign_in(*seen->table);
   for (auto& [name, addresses] : gateways_.ours())
     for (auto& ip : {addresses.v4, addresses.v6})
       if (ip) foreign.erase(*ip);
@@ -125,7 +171,7 @@ void Core::follow_sandboxes() {
   gateways_.follow(names, now_());
 }
 
-void Core::learn_gateways(const docker::GatewayBridge& listing, std::int64_t asked) {
+void Core::take_gateways(const docker::GatewayBridge& listing, std::int64_t asked) {
   gateways_.take(listing, asked);
   store::Change change;
   for (auto& [id, endpoint] : state_.endpoints) {
@@ -141,10 +187,26 @@ void Core::learn_gateways(const docker::GatewayBridge& listing, std::int64_t ask
   }
   // Permissions come with the address: the port it is bound to first, so that nobody else can use it.
   (void)ports_round();
-  (void)host_round();
   if (change.put_endpoints.empty()) return;
   if (auto done = store_.write(change); !done)
     log_error("gateway address not stored", {{"error", done.error().text}});
+}
+
+void Core::learn_gateways(const docker::GatewayBridge& listing, std::int64_t asked) {
+  take_gateways(listing, asked);
+  (void)host_round();
+}
+
+// A container that is connected later may be on the bridge already.
+void Core::expect_gateway(const Facts& facts) {
+  follow_sandboxes();
+  if (facts.gateway) take_gateways(*facts.gateway, facts.gateway_asked);
+  else gateways_.doubt(steady_now());
+}
+
+bool Core::waits_for_gateway(const Endpoint& endpoint) const {
+  return endpoint.phase == Endpoint::Phase::joined && uses_gateway(endpoint) &&
+         !gateways_.ours().contains(sandbox_name(endpoint.sandbox));
 }
 
 bool Core::gateways_urgent() const { return gateways_.urgent(now_()) || !ports_.unplaced.empty(); }
@@ -178,7 +240,7 @@ Status Core::ports_round() {
     for (auto& [index, port] : observed.ports)
       if (port.bridge.str() == gateways_.link()) present.insert(index);
     // The address behind a port that has gone may be one of ours next.
-    if (!std::ranges::includes(present, ports_.present)) gateways_.doubt();
+    if (!std::ranges::includes(present, ports_.present)) gateways_.doubt(steady_now());
     ports_.present = std::move(present);
     if (plan.empty()) return {};
     log_debug("plan", {{"net", kernel::kHostPorts}, {"ops", kstate::to_text(plan)}});

@@ -14,10 +14,6 @@ void Gateways::restore(const std::string& sandbox, const Addresses& addresses) {
   if (addresses.v4 || addresses.v6) ours_.insert_or_assign(sandbox, addresses);
 }
 
-void Gateways::doubt() {
-  if (holding()) foreign_.clear();
-}
-
 bool Gateways::urgent(std::int64_t now) const {
   constexpr std::int64_t kForMs = 5'000;
   for (auto& [sandbox, since] : sandboxes_)
@@ -26,7 +22,7 @@ bool Gateways::urgent(std::int64_t now) const {
 }
 
 void Gateways::take(const docker::GatewayBridge& listing, std::int64_t asked) {
-  if (asked <= taken_) return;
+  if (asked <= taken_ || asked <= doubted_) return;
   taken_ = asked;
   link_ = listing.link;
   foreign_ = listing.gateways;

@@ -25,18 +25,19 @@ class Gateways {
   void follow(const std::set<std::string>& sandboxes, std::int64_t now);
   // One that has had an address since before we were started.
   void restore(const std::string& sandbox, const Addresses& addresses);
-  // What Docker listed when it was asked at `asked` (a steady clock's time); older listings than the newest are passed over.
+  // What Docker listed when it was asked at `asked` (a steady clock's time); older ones than the newest, or than a doubt, are passed over.
   void take(const docker::GatewayBridge& listing, std::int64_t asked);
   // Addresses that were somebody else's when we were started.
   void restore_foreign(std::set<Ip> addresses) { foreign_ = std::move(addresses); }
-  // Somebody's address may have become free, or Docker does not answer: while holding, nobody is known to be foreign.
-  void doubt();
+  // At `now` (the same clock) somebody's address may have become free, or Docker did not answer: while holding, nobody is
+  // known to be foreign until it has listed what is so since.
+  void doubt(std::int64_t now) { doubted_ = now; }
 
   bool holding() const { return sandboxes_.size() > ours_.size(); }
   // An address is about to be listed: Docker is to be asked again at once. For a while; then it has another way out.
   bool urgent(std::int64_t now) const;  // ms
   const std::map<std::string, Addresses>& ours() const { return ours_; }
-  const std::set<Ip>& foreign() const { return foreign_; }
+  std::set<Ip> foreign() const { return holding() && doubted_ > taken_ ? std::set<Ip>{} : foreign_; }
   const std::string& link() const { return link_; }
 
  private:
@@ -44,7 +45,7 @@ class Gateways {
   std::map<std::string, Addresses> ours_;          // of these, those with an address
   std::set<Ip> foreign_;
   std::string link_ = "docker_gwbridge";
-  std::int64_t taken_ = 0;
+  std::int64_t taken_ = 0, doubted_ = 0;
 };
 
 // The last component of a SandboxKey, as the gateway bridge's listing names it.

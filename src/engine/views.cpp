@@ -62,7 +62,9 @@ std::vector<EndpointView> view_endpoints(const Core& core) {
                       .class_number = render::class_of(endpoint, runtime_of(core, endpoint.network).verdict.judgement),
                       .v4 = endpoint.v4, .v6 = endpoint.v6, .mac = endpoint.mac,
                       .link = joined ? render::link_name(id).str() : "", .phase = joined ? "joined" : "created",
-                      .joined_ms = endpoint.joined_ms, .quarantined = quarantine_reason(core, endpoint), .labels = {}};
+                      .joined_ms = endpoint.joined_ms, .quarantined = quarantine_reason(core, endpoint), .labels = {},
+                     .gateway_v4 = endpoint.gateway4, .gateway_v6 = endpoint.gateway6,
+                     .waiting = core.waits_for_gateway(endpoint) ? "waiting for its gateway address" : ""};
     if (endpoint.identity) {
       view.service = endpoint.identity->identity.service;
       view.source = model::to_string(endpoint.identity->source);
@@ -112,14 +114,55 @@ std::string cut_off(const Core& core, const Network& network) {
   return "";
 }
 
+std::string guarded_by_host(const engine::Setup& setup) {
+  if (!setup.guards_gateway) return "the underlay";
+  return setup.guards_host ? "the underlay and Docker's gateway bridge" : "Docker's gateway bridge";
+}
+
+bool goes_beyond(const policy::Policy& policy) {
+  return std::ranges::any_of(policy.statements, [](auto& s) { return !s.from.is_endpoint() || !s.to.is_endpoint(); });
+}
+
+// Who has which address on the gateway bridge, Docker alone knows.
+std::string unjudged(const Core& core) {
+  if (core.setup().with_docker) return "";
+  bool any = false;
+  std::string without_effect;
+  for (auto& [id, network] : core.state().networks) {
+    any = any || !network.internal;
+    if (goes_beyond(runtime_of(core, id).verdict.policy))
+      without_effect += (without_effect.empty() ? "" : ", ") + display_name(network);
+  }
+  if (!any) return "";
+  return "without the Docker API (--docker-socket) what containers exchange with the world and with the host is not judged" +
+         (without_effect.empty() ? ""
+                                 : ", and the statements about world, host or addresses of " + without_effect +
+                                       " have no effect");
+}
+
+// Of the gateway bridge.
+void add_gateway_problems(const Core& core, std::vector<std::string>& out) {
+  if (auto why = unjudged(core); !why.empty()) out.push_back(why);
+  if (!core.ports().trouble.empty())
+    out.push_back("the ports of Docker's gateway bridge are not as they should be: " + core.ports().trouble +
+                  "; being tried again");
+  for (auto& [id, why] : core.north_troubles()) {
+    auto it = core.state().endpoints.find(id);
+    if (it == core.state().endpoints.end()) continue;
+    auto& identity = it->second.identity;
+    out.push_back((identity ? identity->identity.service : id.brief()) + " reaches nothing beyond its networks: " + why);
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> problems(const Core& core) {
   std::vector<std::string> out;
   std::size_t quarantined = 0;
   if (!core.host().trouble.empty())
-    out.push_back("the host's table, which guards the underlay, is not as it should be: " + core.host().trouble +
-                  "; being tried again");
+    out.push_back("the host's table, which guards " + guarded_by_host(core.setup()) + ", is not as it should be: " +
+                  core.host().trouble + "; being tried again");
+  add_gateway_problems(core, out);
   for (auto& [id, network] : core.state().networks) {
     if (auto why = cut_off(core, network); !why.empty())
       out.push_back("network " + display_name(network) + " does not reach other hosts: " + why);

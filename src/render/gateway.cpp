@@ -298,13 +298,13 @@ void add_sets(Table& table, const Family& f, const Gateway& gateway) {
 
 }  // namespace
 
-std::set<Ip> known_in(const Table& table) {
+std::set<Ip> foreign_in(const Table& table) {
   std::set<Ip> out;
   for (auto* f : kFamilies) {
-    auto it = table.sets.find(f->set(kKnown));
-    if (it == table.sets.end()) continue;
-    for (auto& element : *it->second.elements) {
-      if (element.key.size() != f->length) continue;
+    auto known = table.sets.find(f->set(kKnown)), ours = table.sets.find(f->set(kOurs));
+    if (known == table.sets.end() || ours == table.sets.end()) continue;
+    for (auto& element : *known->second.elements) {
+      if (element.key.size() != f->length || ours->second.elements->contains(element)) continue;
       std::array<std::uint8_t, 16> bytes{};
       std::copy(element.key.begin(), element.key.end(), bytes.begin());
       out.insert(f->length == 4 ? Ip::v4({bytes[0], bytes[1], bytes[2], bytes[3]}) : Ip::v6(bytes));

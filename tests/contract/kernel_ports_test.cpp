@@ -247,6 +247,27 @@ TEST_CASE("a container that gives a link another's number is not taken for it") 
   CHECK(thief != victim);
 }
 
+TEST_CASE("a port is found by the MAC of the container's end while that is still in the host's namespace") {
+  LinuxPorts k;
+  const lab::Netns inside;
+  k.host.run("ip link add vetha type veth peer name toa address " + kMacA.str() +
+             " && ip link set vetha master " + kBridge.str() + " up"
+             " && ip link add vethb type veth peer name tob address " + kMacB.str() +
+             " && ip link set vethb master " + kOther.str() + " up");
+  const PortIndex a = if_nametoindex("vetha"), b = if_nametoindex("vethb");
+  CHECK(k.kernel.port_of(inside.path(), kBridge, kMacA).value() == a);
+  CHECK(k.kernel.port_of(inside.path(), kOther, kMacB).value() == b);
+  // Another bridge's, nobody's, and none: the sandbox alone says nothing yet.
+  CHECK(k.kernel.port_of(inside.path(), kBridge, kMacB).error().code == Errc::not_found);
+  CHECK(k.kernel.port_of(inside.path(), kBridge, Mac::local(9)).error().code == Errc::not_found);
+  CHECK(k.kernel.port_of(inside.path(), kBridge, {}).error().code == Errc::not_found);
+  // Docker moves it in: from then on the namespace tells, with or without the MAC.
+  k.host.run("ip link set toa netns " + inside.path() + " && ip link del vethb");
+  CHECK(k.kernel.port_of(inside.path(), kBridge, kMacA).value() == a);
+  CHECK(k.kernel.port_of(inside.path(), kBridge, {}).value() == a);
+  k.host.run("ip link del vetha");
+}
+
 TEST_CASE("ports that come and go are told, and no other links") {
   std::mutex mutex;
   std::condition_variable told;

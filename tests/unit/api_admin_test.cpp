@@ -28,7 +28,9 @@ engine::EndpointView endpoint_view(const char* id, const char* network) {
           .phase = "joined",
           .joined_ms = 1'700'000'000'123,
           .quarantined = "",
-          .labels = {{"tier", "frontend"}}};
+          .labels = {{"tier", "frontend"}},
+          .gateway_v4 = Ip::parse("172.18.0.3").value(),
+          .waiting = "waiting for its gateway address"};
 }
 
 engine::PolicyView policy_view(const char* id) {
@@ -82,7 +84,8 @@ constexpr const char* kWebJson =
     R"({"id":"b2","network":"a1","network_name":"app","service":"web","source":"compose label",)"
     R"("container":"app-web-1","class":2,"ipv4":"10.5.0.2/24","ipv6":null,"mac":"02:6d:00:00:00:07",)"
     R"("link":"ms3f2a","phase":"joined","joined":"2023-11-14T22:13:20.123Z","joined_ms":1700000000123,)"
-    R"("quarantined":"","labels":{"tier":"frontend"}})";
+    R"("quarantined":"","labels":{"tier":"frontend"},"gateway_ipv4":"172.18.0.3","gateway_ipv6":null,)"
+    R"("waiting":"waiting for its gateway address"})";
 
 }  // namespace
 

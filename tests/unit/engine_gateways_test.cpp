@@ -51,12 +51,12 @@ TEST_CASE("an address is never handed on: not from us to others, not from others
   g.follow({"aaa"}, kNow);
   g.take(listing({{"aaa", "172.18.0.2"}, {"zzz", "172.18.0.3"}}), 3);
   g.follow({"aaa", "bbb"}, kNow);
-  g.doubt();  // zzz may be gone, and its address bbb's
+  g.doubt(4);  // zzz may be gone, and its address bbb's
   CHECK(g.foreign().empty());
   CHECK(g.holding());
   g.follow({"bbb"}, kNow);
   CHECK_FALSE(g.ours().contains("aaa"));
-  g.take(listing({{"zzz", "172.18.0.2"}, {"bbb", "172.18.0.3"}}), 4);
+  g.take(listing({{"zzz", "172.18.0.2"}, {"bbb", "172.18.0.3"}}), 5);
   CHECK(g.foreign() == std::set<Ip>{ip("172.18.0.2")});
   CHECK(g.ours().at("bbb").v4 == ip("172.18.0.3"));
 }
@@ -88,8 +88,26 @@ TEST_CASE("one with another way out is waited for no longer, but held for") {
 TEST_CASE("doubt without holding changes nothing: nobody else is looked at then") {
   Gateways g;
   g.take(listing({{"zzz", "172.18.0.2"}}), 10);
-  g.doubt();
+  g.doubt(11);
   CHECK(g.foreign() == std::set<Ip>{ip("172.18.0.2")});
+}
+
+TEST_CASE("a listing that was asked for before the doubt does not end it, nor does who joins after it") {
+  Gateways g;
+  g.take(listing({{"zzz", "172.18.0.2"}}), 10);
+  SUBCASE("while holding") {
+    g.follow({"aaa"}, kNow);
+    g.doubt(12);
+  }
+  SUBCASE("before") {
+    g.doubt(12);
+    g.follow({"aaa"}, kNow);
+  }
+  CHECK(g.foreign().empty());
+  g.take(listing({{"zzz", "172.18.0.2"}}), 11);
+  CHECK(g.foreign().empty());
+  g.take(listing({{"yyy", "172.18.0.5"}}), 13);
+  CHECK(g.foreign() == std::set<Ip>{ip("172.18.0.5")});
 }
 
 TEST_CASE("a restarted daemon goes on with what it knew") {

@@ -109,6 +109,8 @@ struct EndpointView {
   std::int64_t joined_ms = 0;
   std::string quarantined;      // why, "" when it is not
   policy::Labels labels;
+  std::optional<Ip> gateway_v4{}, gateway_v6{};  // on Docker's gateway bridge
+  std::string waiting{};        // for what of the gateway bridge, "" when for nothing
 };
 
 struct PolicySource {

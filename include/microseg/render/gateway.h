@@ -68,8 +68,8 @@ inline constexpr const char* kGatewayCounters[] = {
     "ingress",  // from the world to ours
     "to_host", "from_host"};
 
-// The addresses that such a table knows, of whichever daemon.
-std::set<Ip> known_in(const kstate::Table& table);
+// The addresses that such a table, of whichever daemon, knows as somebody else's.
+std::set<Ip> foreign_in(const kstate::Table& table);
 
 // Adds sets, counters and chains to `table`; the chains never depend on `gateway`.
 void add_gateway(kstate::Table& table, const Gateway& gateway);
