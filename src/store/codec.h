@@ -70,6 +70,12 @@ class Reader {
     (*this)(name, out);
   }
 
+  // For lists that came later: an absent one is empty, and an empty one is not written.
+  template <class T>
+  void later(const char* name, std::vector<T>& out) {
+    (*this)(name, out);
+  }
+
   // The first error; else refuses fields that nobody asked for.
   Status done() {
     if (error_) return *error_;
@@ -183,6 +189,11 @@ class Writer {
   template <class T>
   void required(const char* name, const T& value) {
     (*this)(name, value);
+  }
+
+  template <class T>
+  void later(const char* name, const std::vector<T>& values) {
+    if (!values.empty()) (*this)(name, values);
   }
 
   Json take() { return std::move(object_); }

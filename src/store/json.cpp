@@ -171,8 +171,8 @@ void fields(auto& io, Of<Endpoint> auto& endpoint) {
   io("quarantined", endpoint.quarantined);
   io("created_ms", endpoint.created_ms);
   io("joined_ms", endpoint.joined_ms);
-  io("published", endpoint.published);
-  io("resolvers", endpoint.resolvers);
+  io.later("published", endpoint.published);
+  io.later("resolvers", endpoint.resolvers);
   io("gateway4", endpoint.gateway4);
   io("gateway6", endpoint.gateway6);
   io("gateway_mac", endpoint.gateway_mac);

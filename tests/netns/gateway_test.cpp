@@ -32,6 +32,9 @@ struct Site {
   Site() {
     REQUIRE(kernel->create_segment(kName));
     host = std::make_unique<Netns>(Netns::open(directory + "/netns/" + kName));
+    // A link-local address that is being checked for duplicates cannot ask for neighbours for a second.
+    for (auto* netns : std::initializer_list<const Netns*>{host.get(), &box, &world})
+      (void)netns->run("sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0");
     for (auto& [link, inside, subnet4, subnet6, n] :
          {std::tuple{"toBox", &box, "172.18.0.", "fd18::", "3"}, {"toWorld", &world, "192.0.2.", "2001:db8::", "5"}}) {
       (void)host->run(fmt::format("ip link add {0} type veth peer name eth0 netns {1} && ip link set {0} up && ip address add {2}1/24 dev {0} "

@@ -62,6 +62,16 @@ TEST_CASE("the file format stays what it is") {
             R"("source":"container_name"},"joined_ms":-5,"mac":"02:42:0a:05:00:02","network":"aa",)"
             R"("options":{"microseg.service":"web"},"phase":"joined","quarantined":"",)"
             R"("sandbox":"/var/run/docker/netns/1a2b3c","v4":"10.5.0.2/24","v6":"fd00:5::2/64"})");
+  auto endpoint = full_endpoint("e1", "aa");
+  endpoint.published = {{kTcp, 80, 8080}};
+  endpoint.resolvers = {Ip::parse("192.0.2.53").value()};
+  endpoint.gateway4 = Ip::parse("172.18.0.2").value();
+  endpoint.gateway_mac = Mac::local(2);
+  const auto written = to_text(endpoint).value();
+  CHECK(written.find(R"("gateway4":"172.18.0.2","gateway_mac":"02:6d:00:00:00:02")") != std::string::npos);
+  CHECK(written.find(R"("published":[{"host_port":8080,"port":80,"protocol":6}])") != std::string::npos);
+  CHECK(written.find(R"("resolvers":["192.0.2.53"])") != std::string::npos);
+  CHECK(store::endpoint_from_text(written).value() == endpoint);
   CHECK(store::row_sum("network", "aa", "{}") == 8852635296544684671);  // the sum of every stored row hangs on it
 }
 
