@@ -54,7 +54,7 @@ void check_shape(const std::string& method, const json& request, const json& ans
     REQUIRE(settings);
     CHECK(settings->encoding == policy::kEncodingVersion);
     CHECK(settings->vni);
-    CHECK(settings->policy == request.at("Options").at("microseg.policy"));
+    CHECK(settings->policy == request.at("Options").at("microseg.policy").get<std::string>());
   } else if (method == "/NetworkDriver.CreateEndpoint") {
     const bool had_mac = !request.at("Interface").at("MacAddress").get<std::string>().empty();
     CHECK(fields(answer.at("Interface")) == (had_mac ? std::set<std::string>{} : std::set<std::string>{"MacAddress"}));
