@@ -31,6 +31,7 @@ std::string shape_of(const kstate::Segment& segment) {
     out += '\n';
   }
   if (!segment.table) return out + "no table\n";
+  if (segment.table->dormant) return out + "table switched off\n";  // with all that should be in it
   const auto generation = render::generation_in(*segment.table);
   if (!generation || generation->owed) return out + "no generation in force\n";
   for (auto& [name, set] : segment.table->sets) {
