@@ -217,7 +217,8 @@ class Parser {
     build_policy();
     auto* why = add(app_, "explain", "Tell whether a connection is allowed, and by which statement", explain,
                     "  microseg explain web api 8080\n  microseg explain web dns 53/udp --network app\n"
-                    "  microseg explain 172.19.0.2 db icmp");
+                    "  microseg explain 172.19.0.2 db icmp\n"
+                    "  microseg explain api world 443\n  microseg explain 192.0.2.7 web 80");
     why->add_option("FROM", args_.from, "Service, container, address or endpoint id")->required()->type_name("");
     why->add_option("TO", args_.to, "Service, container, address or endpoint id")->required()->type_name("");
     why->add_option("PORT", args_.port, "N, N/tcp, N/udp, N/sctp or icmp")->required()->type_name("");

@@ -74,7 +74,8 @@ bool matches(const Peer& peer, const Identity& identity) {
 bool matches(const Peer& peer, const Party& party) {
   return std::visit(Overload{[&](const Identity& identity) { return matches(peer, identity); },
                              [&](const Ip& ip) { return matches_address(peer, ip); },
-                             [&](const Host&) { return peer.kind == Peer::Kind::host; }},
+                             [&](const Host&) { return peer.kind == Peer::Kind::host; },
+                             [&](const World&) { return peer.kind == Peer::Kind::world; }},
                     party);
 }
 

@@ -474,6 +474,53 @@ TEST_CASE("what status and endpoints say of the gateway") {
   CHECK(has(lab.problems(), "the statements about world, host or addresses of app have no effect"));
 }
 
+TEST_CASE("explain says what enters and leaves") {
+  Lab lab;
+  lab.create("allow web -> world : 443; allow web -> 192.0.2.0/24 : 25; deny web -> 192.0.2.7/32; allow web -> host : 9100;"
+             "allow host -> web : 22; deny 198.51.100.0/24 -> web : 80; allow \"world\" -> web : 7");
+  lab.run("web", 2, {.published = {{kTcp, 80, 8080}}});
+  struct {
+    const char *from, *to;
+    std::uint16_t port;
+    const char *answer, *note;
+  } rows[] = {
+      {"web", "world", 443, "allowed by `allow web -> world : 443`", "statements about addresses may say otherwise"},
+      {"web", "world", 25, "no statement allows it", "statements about addresses"},
+      {"web", "192.0.2.8", 25, "allowed by `allow web -> 192.0.2.0/24 : 25`", ""},
+      {"web", "192.0.2.7", 443, "refused by `deny web -> 192.0.2.7/32`", ""},
+      {"web", "2001:db8::1", 443, "allowed by `allow web -> world : 443`", ""},
+      {"web", "host", 9100, "allowed by", ""},
+      {"web", "host", 443, "no statement allows it", ""},
+      {"host", "web", 22, "allowed by", ""},
+      {"host", "web", 80, "published by docker run -p", ""},
+      {"world", "web", 80, "published by docker run -p", "statements about addresses"},
+      {"world", "web", 81, "no statement allows it", ""},
+      {"198.51.100.9", "web", 80, "refused by `deny 198.51.100.0/24 -> web : 80`", ""},
+      {"203.0.113.9", "10.5.0.2", 80, "published by docker run -p", ""},
+      {"203.0.113.9", "172.18.0.2", 80, "published by docker run -p", ""},
+      {"\"world\"", "web", 7, "allowed by", ""},
+      {"172.18.0.2", "10.5.0.9", 443, "no statement allows it", ""},  // the network's own address, nobody's
+  };
+  for (auto& row : rows) {
+    CAPTURE(row.from);
+    CAPTURE(row.to);
+    CAPTURE(row.port);
+    auto view = engine::explain(*lab.core, {"", row.from, row.to, kTcp, row.port});
+    REQUIRE(view);
+    CHECK_MESSAGE(has(view->reason, row.answer), view->reason);
+    CHECK_MESSAGE(has(view->note, row.note), view->note);
+    CHECK(view->allowed == (std::string(row.answer).starts_with("allowed") || has(row.answer, "published")));
+  }
+  auto neither = engine::explain(*lab.core, {"", "world", "192.0.2.1", kTcp, 1});
+  REQUIRE(!neither);
+  CHECK(has(neither.error().text, "neither world nor 192.0.2.1 is a container"));
+  lab.create("", "b");
+  lab.join("web", 3, {.box = "web", .network = "b"});
+  auto other = engine::explain(*lab.core, {"b00000000000", "web", "host", kTcp, 9100});
+  REQUIRE(other);
+  CHECK(has(other->note, "is on app as well, which may allow it"));
+}
+
 TEST_CASE("resolvers are for those who go beyond, and each one's own for it alone") {
   Lab lab;
   lab.resolvers = {ip("192.0.2.53"), ip("2001:db8::53")};

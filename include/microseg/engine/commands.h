@@ -130,7 +130,9 @@ struct PolicyView {
 
 struct ExplainRequest {
   std::string network;          // id, unique id prefix or name; "" when only one network exists or one fits
-  std::string from, to;         // a service, a container, an endpoint's id prefix or address
+  // A service, a container, an endpoint's id prefix or address; one of the two may be beyond the network: "world",
+  // "host" or an address. In double quotes it is always a service.
+  std::string from, to;
   std::uint8_t protocol = kTcp;
   std::uint16_t port = 0;       // ignored where the protocol has none
 };

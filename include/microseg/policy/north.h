@@ -61,8 +61,12 @@ Result<North> north(std::span<const Member> networks);
 struct Host {
   auto operator<=>(const Host&) const = default;
 };
-// One end of a connection: an endpoint of the network, an address of the world, or the host.
-using Party = std::variant<Identity, Ip, Host>;
+// The world, wherever no CIDR of a statement says more.
+struct World {
+  auto operator<=>(const World&) const = default;
+};
+// One end of a connection: an endpoint of the network, an address of the world, the host, or the world as a whole.
+using Party = std::variant<Identity, Ip, Host, World>;
 
 bool matches(const Peer& peer, const Party& party);
 
