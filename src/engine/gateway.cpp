@@ -143,6 +143,16 @@ render::Gateway Core::gateway() {
     member.proxied.assign(proxied.begin(), proxied.end());
     out.members.push_back(std::move(member));
   }
+  std::set<Ip> given;  // out again already
+  for (auto& member : out.members)
+    for (auto& ip : {member.v4, member.v6})
+      if (ip) given.insert(*ip);
+  for (auto& addresses : gateways_.parting()) {
+    render::GatewayMember member{.v4 = addresses.v4, .v6 = addresses.v6};
+    if (member.v4 && given.contains(*member.v4)) member.v4.reset();
+    if (member.v6 && given.contains(*member.v6)) member.v6.reset();
+    out.members.push_back(std::move(member));
+  }
   return out;
 }
 

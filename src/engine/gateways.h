@@ -11,6 +11,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "microseg/docker/engine_api.h"
 
@@ -37,12 +38,21 @@ class Gateways {
   // An address is about to be listed: Docker is to be asked again at once. For a while; then it has another way out.
   bool urgent(std::int64_t now) const;  // ms
   const std::map<std::string, Addresses>& ours() const { return ours_; }
+  // Addresses of sandboxes that we have just left: what is still in there may speak from them until Docker takes them
+  // back. Allowed nothing, and not let go until a listing no longer has the sandbox, or has had it for long enough for
+  // its container to live on without us.
+  std::vector<Addresses> parting() const;
   std::set<Ip> foreign() const { return holding() && doubted_ > taken_ ? std::set<Ip>{} : foreign_; }
   const std::string& link() const { return link_; }
 
  private:
   std::map<std::string, std::int64_t> sandboxes_;  // of ours; since when an address is expected, ms
   std::map<std::string, Addresses> ours_;          // of these, those with an address
+  struct Parting {
+    Addresses addresses;
+    std::int64_t listed = 0;  // since when listings have had it all the same; 0: none has yet
+  };
+  std::map<std::string, Parting> parting_;
   std::set<Ip> foreign_;
   std::string link_ = "docker_gwbridge";
   std::int64_t taken_ = 0, doubted_ = 0;

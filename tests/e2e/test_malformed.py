@@ -213,7 +213,7 @@ def refused(microseg):
 
 
 LABELS = ["allow", "allow web", "allow web ->", "allow web - > db", "permit web -> db", "allow web -> db : 99999", "allow web -> db : 80-70",
-          "allow web -> db : 80/xyz", "allow {tier=} -> db", "allow web -> host : 53/udp"]
+          "allow web -> db : 80/xyz", "allow {tier=} -> db", "allow world -> host : 53/udp"]
 
 
 @test("malformed labels")

@@ -121,6 +121,33 @@ TEST_CASE("a restarted daemon goes on with what it knew") {
   CHECK_FALSE(g.urgent(kNow * 100));
 }
 
+TEST_CASE("an address that we left is allowed nothing until Docker has taken it back") {
+  Gateways g;
+  g.follow({"aaa", "bbb"}, kNow);
+  g.take(listing({{"aaa", "172.18.0.2"}, {"bbb", "172.18.0.3"}}), 1);
+  g.follow({"bbb"}, kNow);
+  REQUIRE(g.parting().size() == 1);
+  CHECK(g.parting()[0].v4 == ip("172.18.0.2"));
+  CHECK_FALSE(g.holding());
+  // Still listed: on its way out, and nobody's else.
+  g.take(listing({{"aaa", "172.18.0.2"}, {"bbb", "172.18.0.3"}}), 2);
+  CHECK(g.parting().size() == 1);
+  CHECK_FALSE(g.foreign().contains(ip("172.18.0.2")));
+  g.take(listing({{"zzz", "172.18.0.2"}, {"bbb", "172.18.0.3"}}), 3);
+  CHECK(g.parting().empty());
+  CHECK(g.foreign().contains(ip("172.18.0.2")));
+  // Disconnected, but living on: somebody else's container after a while.
+  g.follow({}, kNow);
+  g.take(listing({{"bbb", "172.18.0.3"}}), 4);
+  CHECK(g.parting().size() == 1);
+  g.take(listing({{"bbb", "172.18.0.3"}}), 4 + 2'000'000'000);
+  CHECK(g.parting().empty());
+  CHECK(g.foreign().contains(ip("172.18.0.3")));
+  // Ours again.
+  g.follow({"bbb"}, kNow);
+  CHECK(g.parting().empty());
+}
+
 TEST_CASE("the sandbox's name is the end of its key") {
   CHECK(engine::sandbox_name("/var/run/docker/netns/47347166ebf0") == "47347166ebf0");
   CHECK(engine::sandbox_name("47347166ebf0") == "47347166ebf0");
