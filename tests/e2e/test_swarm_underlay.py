@@ -133,7 +133,7 @@ def injected(context):
     """Through docker_gwbridge a container's packets leave with the host's own address, which is a known peer's."""
     swarm = context.swarm()
     first, second, _ = swarm.nodes
-    network = swarm.network("inject", subnet="10.107.0.0/24", options={"microseg.policy": POLICY, "microseg.vni": str(OTHER_VNI)})
+    network = swarm.network("inject", subnet="10.107.0.0/24", options={"microseg.policy": POLICY + "\nallow any -> world\nallow any -> host", "microseg.vni": str(OTHER_VNI)})
     mallory = swarm.run(first, "inject-mallory", "inject", service="mallory", capabilities=["NET_RAW", "NET_ADMIN"])
     near = swarm.serve(first, "inject-near", "inject", "udp:7000", service="server")
     far = swarm.serve(second, "inject-far", "inject", "udp:7000", "udp:7001", service="server")
