@@ -53,6 +53,9 @@ kstate::Segment Core::desired(const model::Network& network, const Runtime& runt
 
 std::optional<kstate::Table> Core::desired_host_table(const std::set<render::Tunnel>& tunnels) {
   if (!setup_.guards_host && !setup_.guards_gateway) return std::nullopt;
+  // Without a network there is nothing to guard, but for addresses that were ours a moment ago. The underlay is another
+  // matter: other hosts may still take this one for a peer, whoever speaks through it.
+  if (!setup_.guards_host && state_.networks.empty() && gateways_.parting().empty()) return std::nullopt;
   auto table = render::host_table();
   if (setup_.guards_host) render::add_underlay(table, setup_.vxlan_port, tunnels);
   if (setup_.guards_gateway) render::add_gateway(table, gateway());

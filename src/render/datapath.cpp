@@ -1,7 +1,7 @@
 // The chains that do not depend on the generation.
 #include "microseg/render/datapath.h"
 
-#include "fragments.h"
+#include "judging.h"
 #include "spanning.h"
 
 namespace microseg::render {
@@ -12,7 +12,7 @@ using namespace kstate;
 // (link, source) -> class, into the packet's mark. A miss ends the rule: the source is not this link's.
 Rule tag(const Family& f) {
   return rule({is(f),
-               {Meta{MetaKey::iifname, 0}, Payload{Base::network, f.source, f.length, 4}, Lookup{f.tag, 0, kScratch},
+               {Meta{MetaKey::iifname, 0}, Payload{Base::network, f.source, f.length, 4}, Lookup{f.set(kTag), 0, kScratch},
                 SetMeta{MetaKey::mark, kScratch}},
                accept()});
 }
@@ -32,19 +32,19 @@ Chain tag_chain(bool spans) {
   // Behind the look-ups, so that packets of local containers never come here.
   if (spans) out.rules.push_back(from_other_hosts());
   for (auto& r : {// A container may ask for its gateway's MAC from its link-local address; marked 0, it gets no further.
-                  rule({is(kV6), link_local_source(), neighbour_message(kSolicitation),
+                  rule({is(kV6), link_local_source(), icmpv6_is(kSolicitation),
                         {Load{kScratch, bytes_of_mark(0)}, SetMeta{MetaKey::mark, kScratch}}, accept()}),
-                  rule({is(kV6), link_local_source(), count("linklocal"), drop()}),
-                  rule({is(kV6), unspecified_source(), count("linklocal"), drop()}),
-                  rule({count("spoofed"), drop()})})
+                  rule({is(kV6), link_local_source(), dropped("linklocal")}),
+                  rule({is(kV6), unspecified_source(), dropped("linklocal")}),
+                  rule({dropped("spoofed")})})
     out.rules.push_back(r);
   return out;
 }
 
 Chain local_chain(bool spans) {
-  Chain out{Hook{Hook::Place::input, 0, true}, {rule({is(kV6), neighbour_message(kSolicitation), accept()})}};
+  Chain out{Hook{Hook::Place::input, 0, true}, {rule({is(kV6), icmpv6_is(kSolicitation), accept()})}};
   if (spans) out.rules.push_back(neighbours_answer());
-  out.rules.push_back(rule({count("local"), drop()}));
+  out.rules.push_back(rule({dropped("local")}));
   return out;
 }
 
@@ -52,14 +52,14 @@ Chain local_chain(bool spans) {
 // the ports could otherwise reach a victim, or end its connections, without any permission.
 Chain errors_chain() {
   Chain chain;
-  for (auto* f : {&kV4, &kV6})
+  for (auto* f : kFamilies)
     for (char direction : {kOriginal, kReply}) {
       auto end = direction == kOriginal ? f->original_source : f->original_target;
       chain.rules.push_back(rule({is(*f), transport_is(f->icmp), direction_is(direction),
-                                  {Meta{MetaKey::iifname, 0}, Ct{end, 4}, Lookup{f->tag, 0, kScratch}},
+                                  {Meta{MetaKey::iifname, 0}, Ct{end, 4}, Lookup{f->set(kTag), 0, kScratch}},
                                   accept()}));
     }
-  chain.rules.push_back(rule({count("invalid"), drop()}));
+  chain.rules.push_back(rule({dropped("invalid")}));
   return chain;
 }
 

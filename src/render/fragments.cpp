@@ -11,6 +11,7 @@ Rule rule(std::initializer_list<Fragment> fragments) {
 }
 
 Bytes byte(std::uint8_t value) { return Bytes(1, static_cast<char>(value)); }
+Bytes raw(const Ip& ip) { return Bytes(ip.bytes().begin(), ip.bytes().end()); }
 
 Fragment is(const Family& family) {
   return {Meta{MetaKey::nfproto, kScratch}, Cmp{kScratch, true, byte(family.nfproto)}};
@@ -33,45 +34,23 @@ Fragment came_by(const char* link) {
 Fragment leaves_by(const char* link) {
   return {Meta{MetaKey::oifname, kScratch}, Cmp{kScratch, true, bytes_of_ifname(link)}};
 }
-Fragment mark_is(std::uint32_t mark) {
-  return {Meta{MetaKey::mark, kScratch}, Cmp{kScratch, true, bytes_of_mark(mark)}};
+Fragment is_reset() {
+  constexpr unsigned kFlags = 13;  // RFC 9293, 3.1
+  constexpr std::uint8_t kRst = 4;
+  return {Payload{Base::transport, kFlags, 1, kScratch}, Mask{kScratch, kScratch, byte(kRst), byte(0)},
+          Cmp{kScratch, true, byte(kRst)}};
 }
-Fragment connection_is(std::uint32_t value, std::uint32_t mask) {
-  return {Ct{CtKey::mark, kScratch}, Mask{kScratch, kScratch, bytes_of_mark(mask), bytes_of_mark(0)},
-          Cmp{kScratch, true, bytes_of_mark(value)}};
+Fragment icmpv6_is(std::uint8_t type) {
+  return rule({transport_is(kIcmpv6), {Payload{Base::transport, 0, 1, kScratch}, Cmp{kScratch, true, byte(type)}}});
 }
-Fragment load_port(char direction, unsigned to) {
-  return {Payload{Base::transport, direction == kOriginal ? 2U : 0U, 2, to}};
+Expr opened_port(char direction, unsigned to) {
+  return Payload{Base::transport, direction == kOriginal ? 2U : 0U, 2, to};
 }
-Fragment neighbour_message(std::uint8_t icmpv6_type) {
-  return {Meta{MetaKey::l4proto, kScratch}, Cmp{kScratch, true, byte(kIcmpv6)},
-          Payload{Base::transport, 0, 1, kScratch}, Cmp{kScratch, true, byte(icmpv6_type)}};
-}
-
-Fragment priority_from_scratch() { return {SetMeta{MetaKey::priority, kScratch}}; }
-Fragment load_priority(unsigned to) { return {Meta{MetaKey::priority, to}, ToNetworkOrder{to, to}}; }
-Fragment load_mark(unsigned to) { return {Meta{MetaKey::mark, to}, ToNetworkOrder{to, to}}; }
 
 Fragment count(const char* counter) { return {Count{counter}}; }
 Fragment accept() { return {Verdict{Verdict::Kind::accept, {}}}; }
 Fragment drop() { return {Verdict{Verdict::Kind::drop, {}}}; }
+Fragment dropped(const char* counter) { return rule({count(counter), drop()}); }
 Fragment go(const char* chain) { return {Verdict{Verdict::Kind::go, chain}}; }
-
-Rule judge(const Family& f, char direction, const char* allow, const char* stamp) {
-  const unsigned sender = direction == kOriginal ? 0 : 1, receiver = 1 - sender;
-  return rule({is(f), direction_is(direction),
-               {Payload{Base::network, f.target, f.length, kScratch}, Lookup{f.classes, kScratch, kScratch}},
-               priority_from_scratch(), load_priority(receiver), load_mark(sender),
-               {Meta{MetaKey::l4proto, 2}}, load_port(direction, 3), {Lookup{allow, 0, std::nullopt}},
-               go(stamp)});
-}
-
-Rule to_quarantined(const Family& f) {
-  return rule({is(f),
-               {Payload{Base::network, f.target, f.length, kScratch}, Lookup{f.classes, kScratch, kScratch}},
-               priority_from_scratch(),
-               {Meta{MetaKey::priority, kScratch}, Cmp{kScratch, true, bytes_of_mark(0)}},
-               go("quarantined")});
-}
 
 }  // namespace microseg::render

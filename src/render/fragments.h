@@ -1,38 +1,51 @@
-// What rules are written with: pieces of a rule, and the pieces joined.
+// What the rules of every table are written with: pieces of a rule, and the pieces joined.
 #pragma once
 
 #include <cstdint>
 #include <initializer_list>
+#include <string>
 #include <vector>
 
+#include "microseg/addr/addr.h"
 #include "microseg/kstate/nft.h"
-#include "microseg/render/datapath.h"
 
 namespace microseg::render {
 
 using Fragment = std::vector<kstate::Expr>;
 kstate::Rule rule(std::initializer_list<Fragment> fragments);
 
-// Registers 0..7 hold look-up keys, 8 and up are scratch.
+// Where a fragment puts what it compares. A look-up's key begins at register 0 and is loaded right before the look-up, so
+// that one of more than 8 registers may end in here.
 inline constexpr unsigned kScratch = 8;
 
 struct Family {
   std::uint8_t nfproto;             // NFPROTO_IPV4, NFPROTO_IPV6
   unsigned source, target, length;  // of the addresses in the header, bytes
   std::uint8_t icmp;
-  const char *tag, *classes;
-  kstate::CtKey original_source, original_target;
+  kstate::CtKey original_source, original_target, reply_source;
+  kstate::Field address;
+  const char* suffix;  // of the names of sets that there is one of for each family
+  unsigned words() const { return length / 4; }
+  std::string set(const char* name) const { return std::string(name) + suffix; }
 };
-inline constexpr Family kV4{
-    2, 12, 16, 4, kIcmp, kTag4, kClass4, kstate::CtKey::original_source4, kstate::CtKey::original_target4};
-inline constexpr Family kV6{
-    10, 8, 24, 16, kIcmpv6, kTag6, kClass6, kstate::CtKey::original_source6, kstate::CtKey::original_target6};
+inline constexpr Family kV4{.nfproto = 2, .source = 12, .target = 16, .length = 4, .icmp = kIcmp,
+                            .original_source = kstate::CtKey::original_source4,
+                            .original_target = kstate::CtKey::original_target4,
+                            .reply_source = kstate::CtKey::reply_source4,
+                            .address = kstate::Field::ipv4, .suffix = "4"};
+inline constexpr Family kV6{.nfproto = 10, .source = 8, .target = 24, .length = 16, .icmp = kIcmpv6,
+                            .original_source = kstate::CtKey::original_source6,
+                            .original_target = kstate::CtKey::original_target6,
+                            .reply_source = kstate::CtKey::reply_source6,
+                            .address = kstate::Field::ipv6, .suffix = "6"};
+inline constexpr const Family* kFamilies[] = {&kV4, &kV6};
 
 // Values of `ct state` (include/net/netfilter/nf_conntrack.h, NF_CT_STATE_BIT) and `ct direction`.
-inline constexpr std::uint32_t kInvalid = 1, kEstablished = 2, kRelated = 4;
+inline constexpr std::uint32_t kInvalid = 1, kEstablished = 2, kRelated = 4, kNew = 8;
 inline constexpr char kOriginal = 0, kReply = 1;
 
 kstate::Bytes byte(std::uint8_t value);
+kstate::Bytes raw(const Ip& ip);  // as headers have it
 
 Fragment is(const Family& family);
 Fragment transport_is(std::uint8_t protocol);
@@ -41,26 +54,15 @@ Fragment state_is(std::uint32_t state);
 Fragment state_is_not(std::uint32_t state);
 Fragment came_by(const char* link);
 Fragment leaves_by(const char* link);
-Fragment mark_is(std::uint32_t mark);  // the packet's
-// (the connection's mark & mask) == value
-Fragment connection_is(std::uint32_t value, std::uint32_t mask);
-Fragment load_port(char direction, unsigned to);  // the opened side's, of a packet in this direction
-Fragment neighbour_message(std::uint8_t icmpv6_type);
-
-// A class on its way into a look-up key goes through the packet's priority, which nobody downstream of a veth sees:
-// nft(8) cannot print a look-up's result inside a concatenation, and aborts on a table that has one.
-Fragment priority_from_scratch();
-Fragment load_priority(unsigned to);  // as allow sets have classes, in network order
-Fragment load_mark(unsigned to);
+Fragment is_reset();  // of what is TCP
+Fragment icmpv6_is(std::uint8_t type);
+// The port of the side that was connected to, of a packet in this direction.
+kstate::Expr opened_port(char direction, unsigned to);
 
 Fragment count(const char* counter);
 Fragment accept();
 Fragment drop();
+Fragment dropped(const char* counter);
 Fragment go(const char* chain);
-
-// Judges a packet by its connection's first direction: the opener's class, the opened one's class, protocol and port.
-// The sender's class is the packet's mark, the receiver's that of its address. `stamp`: where it goes when allowed.
-kstate::Rule judge(const Family& f, char direction, const char* allow, const char* stamp);
-kstate::Rule to_quarantined(const Family& f);
 
 }  // namespace microseg::render

@@ -2,94 +2,50 @@
 
 #include <algorithm>
 #include <array>
-#include <initializer_list>
 #include <map>
-#include <string>
 #include <string_view>
 #include <utility>
+
+#include "fragments.h"
 
 namespace microseg::render {
 namespace {
 
 using namespace kstate;
-using Fragment = std::vector<Expr>;
-
-Rule rule(std::initializer_list<Fragment> fragments) {
-  Rule out;
-  for (auto& fragment : fragments) out.insert(out.end(), fragment.begin(), fragment.end());
-  return out;
-}
 
 // Before Docker's filter rules, after its address translation of what comes in (-100): addresses are the containers' own.
 constexpr std::int32_t kPriority = -10;
-constexpr unsigned kScratch = 12;  // a look-up's key takes up to 10 registers
 
-struct Family {
-  std::uint8_t nfproto;             // NFPROTO_IPV4, NFPROTO_IPV6
-  unsigned source, target, length;  // of the addresses in the header, bytes
-  std::uint8_t icmp;
-  const char* prohibited;  // type and code of our refusals
-  CtKey original_source, reply_source;
-  Field address;
-  const char* suffix;
-  unsigned words() const { return length / 4; }
-  std::string set(const char* name) const { return std::string(name) + suffix; }
-};
-constexpr Family kV4{2, 12, 16, 4, kIcmp, "\x03\x0d", CtKey::original_source4, CtKey::reply_source4, Field::ipv4, "4"};
-constexpr Family kV6{10, 8, 24, 16, kIcmpv6, "\x01\x01", CtKey::original_source6, CtKey::reply_source6, Field::ipv6, "6"};
-constexpr const Family* kFamilies[] = {&kV4, &kV6};
-
-// `ct state` (include/net/netfilter/nf_conntrack.h, NF_CT_STATE_BIT); IPS_DST_NAT of `ct status`.
-constexpr std::uint32_t kInvalid = 1, kRelated = 4, kNew = 8, kDnat = 0x20;
-enum class Direction : std::uint8_t { original, reply };
-constexpr unsigned kTcpFlags = 13;
-constexpr char kRst = 4;
+constexpr std::uint32_t kDnat = 0x20;  // IPS_DST_NAT of `ct status` (include/uapi/linux/netfilter/nf_conntrack_common.h)
 // Neighbour solicitation and advertisement: untracked, and without them nobody finds the gateway.
 constexpr std::uint8_t kNeighbour[] = {135, 136};
 
-Bytes byte(std::uint8_t value) { return Bytes(1, static_cast<char>(value)); }
+// Type and code of our refusals.
+Bytes prohibited(const Family& f) { return {f.icmp == kIcmp ? "\x03\x0d" : "\x01\x01", 2}; }
 
-Fragment is(const Family& f) { return {Meta{MetaKey::nfproto, kScratch}, Cmp{kScratch, true, byte(f.nfproto)}}; }
-Fragment protocol_is(std::uint8_t protocol) {
-  return {Meta{MetaKey::l4proto, kScratch}, Cmp{kScratch, true, byte(protocol)}};
-}
-Fragment direction_is(Direction d) {
-  return {Ct{CtKey::direction, kScratch}, Cmp{kScratch, true, byte(static_cast<std::uint8_t>(d))}};
-}
-Fragment state_is(std::uint32_t state) {
-  return {Ct{CtKey::state, kScratch}, Cmp{kScratch, true, bytes_of_mark(state)}};
-}
 Fragment translated() {
   return {Ct{CtKey::status, kScratch}, Mask{kScratch, kScratch, bytes_of_mark(kDnat), bytes_of_mark(0)},
           Cmp{kScratch, false, bytes_of_mark(0)}};
 }
-Fragment accept() { return {Verdict{Verdict::Kind::accept, {}}}; }
-Fragment go(const char* chain) { return {Verdict{Verdict::Kind::go, chain}}; }
-Fragment dropped(const char* counter) { return {Count{counter}, Verdict{Verdict::Kind::drop, {}}}; }
 
 // `at`: f.source or f.target.
 Fragment one_of(const Family& f, unsigned at, const char* set) {
   return {Payload{Base::network, at, f.length, 0}, Lookup{f.set(set), 0, std::nullopt}};
 }
 
-// The port of the side that was connected to.
-Payload opened_port(Direction d, unsigned to) {
-  return Payload{Base::transport, d == Direction::original ? 2U : 0U, 2, to};
-}
-
 // (address . protocol . port) is in `set`; the address is at `ours`.
-Fragment service(const Family& f, Direction d, unsigned ours, const char* set) {
+Fragment service(const Family& f, char direction, unsigned ours, const char* set) {
   const auto w = f.words();
-  return {Payload{Base::network, ours, f.length, 0}, Meta{MetaKey::l4proto, w}, opened_port(d, w + 1),
+  return {Payload{Base::network, ours, f.length, 0}, Meta{MetaKey::l4proto, w}, opened_port(direction, w + 1),
           Lookup{f.set(set), 0, std::nullopt}};
 }
 
 // (address . the other address . protocol . port) is in `set`.
-Fragment pair(const Family& f, Direction d, unsigned ours, const char* set) {
+Fragment pair(const Family& f, char direction, unsigned ours, const char* set) {
   const auto w = f.words();
   const auto remote = ours == f.source ? f.target : f.source;
   return {Payload{Base::network, ours, f.length, 0}, Payload{Base::network, remote, f.length, w},
-          Meta{MetaKey::l4proto, 2 * w}, opened_port(d, 2 * w + 1), Lookup{f.set(set), 0, std::nullopt}};
+          Meta{MetaKey::l4proto, 2 * w}, opened_port(direction, 2 * w + 1), Lookup{f.set(set), 0, std::nullopt}};
 }
 
 Rule held(const Family& f, MetaKey link, unsigned at) {
@@ -100,8 +56,7 @@ Rule held(const Family& f, MetaKey link, unsigned at) {
 
 void accept_neighbours(Chain& chain) {
   for (auto type : kNeighbour)
-    chain.rules.push_back(rule({is(kV6), protocol_is(kIcmpv6),
-                                {Payload{Base::transport, 0, 1, kScratch}, Cmp{kScratch, true, byte(type)}}, accept()}));
+    chain.rules.push_back(rule({is(kV6), icmpv6_is(type), accept()}));
 }
 
 // An ICMP error of ours passes when it is about a connection of the sender's own: with another's it could end that, or
@@ -109,7 +64,7 @@ void accept_neighbours(Chain& chain) {
 void accept_own_errors(Chain& chain) {
   for (auto* f : kFamilies)
     for (auto end : {f->original_source, f->reply_source})
-      chain.rules.push_back(rule({is(*f), protocol_is(f->icmp), state_is(kRelated),
+      chain.rules.push_back(rule({is(*f), transport_is(f->icmp), state_is(kRelated),
                                   {Payload{Base::network, f->source, f->length, 0}, Ct{end, f->words()},
                                    Lookup{f->set(kEnds), 0, std::nullopt}},
                                   accept()}));
@@ -117,14 +72,14 @@ void accept_own_errors(Chain& chain) {
 
 // Errors to ours: conntrack has held the receiver against the connection that they are about.
 void accept_errors(Chain& chain) {
-  for (auto* f : kFamilies) chain.rules.push_back(rule({is(*f), protocol_is(f->icmp), state_is(kRelated), accept()}));
+  for (auto* f : kFamilies) chain.rules.push_back(rule({is(*f), transport_is(f->icmp), state_is(kRelated), accept()}));
 }
 
 void refuse(Chain& chain, const char* counter) {
-  chain.rules.push_back(rule({{Count{counter}}}));
-  chain.rules.push_back(rule({state_is(kNew), protocol_is(kTcp), {Reject{Reject::Kind::tcp_reset}}}));
+  chain.rules.push_back(count(counter));
+  chain.rules.push_back(rule({state_is(kNew), transport_is(kTcp), {Reject{Reject::Kind::tcp_reset}}}));
   chain.rules.push_back(rule({state_is(kNew), {Reject{Reject::Kind::admin_prohibited}}}));
-  chain.rules.push_back(rule({{Verdict{Verdict::Kind::drop, {}}}}));
+  chain.rules.push_back(drop());
 }
 
 Chain from_ours() {
@@ -133,13 +88,13 @@ Chain from_ours() {
   accept_own_errors(chain);
   chain.rules.push_back(rule({state_is(kInvalid), dropped("egress")}));
   for (auto* f : kFamilies) {
-    auto allow = [&](Direction d, const Fragment& what) {
-      chain.rules.push_back(rule({is(*f), direction_is(d), what, accept()}));
+    auto allow = [&](char direction, const Fragment& what) {
+      chain.rules.push_back(rule({is(*f), direction_is(direction), what, accept()}));
     };
-    allow(Direction::original, pair(*f, Direction::original, f->source, kOut));
-    allow(Direction::original, pair(*f, Direction::original, f->source, kResolve));
-    allow(Direction::reply, rule({translated(), service(*f, Direction::reply, f->source, kPublished)}));
-    allow(Direction::reply, pair(*f, Direction::reply, f->source, kIn));
+    allow(kOriginal, pair(*f, kOriginal, f->source, kOut));
+    allow(kOriginal, pair(*f, kOriginal, f->source, kResolve));
+    allow(kReply, rule({translated(), service(*f, kReply, f->source, kPublished)}));
+    allow(kReply, pair(*f, kReply, f->source, kIn));
   }
   refuse(chain, "egress");
   return chain;
@@ -149,15 +104,15 @@ Chain to_ours() {
   Chain chain;
   accept_errors(chain);
   for (auto* f : kFamilies) {
-    auto allow = [&](Direction d, const Fragment& what) {
-      chain.rules.push_back(rule({is(*f), direction_is(d), what, accept()}));
+    auto allow = [&](char direction, const Fragment& what) {
+      chain.rules.push_back(rule({is(*f), direction_is(direction), what, accept()}));
     };
-    allow(Direction::reply, pair(*f, Direction::reply, f->target, kOut));
-    allow(Direction::reply, pair(*f, Direction::reply, f->target, kResolve));
-    allow(Direction::original, rule({translated(), service(*f, Direction::original, f->target, kPublished)}));
-    allow(Direction::original, pair(*f, Direction::original, f->target, kIn));
+    allow(kReply, pair(*f, kReply, f->target, kOut));
+    allow(kReply, pair(*f, kReply, f->target, kResolve));
+    allow(kOriginal, rule({translated(), service(*f, kOriginal, f->target, kPublished)}));
+    allow(kOriginal, pair(*f, kOriginal, f->target, kIn));
   }
-  chain.rules.push_back(rule({dropped("ingress")}));
+  chain.rules.push_back(dropped("ingress"));
   return chain;
 }
 
@@ -166,14 +121,14 @@ Chain to_host() {
   accept_own_errors(chain);
   chain.rules.push_back(rule({state_is(kInvalid), dropped("to_host")}));
   for (auto* f : kFamilies) {
-    auto allow = [&](Direction d, const Fragment& what) {
-      chain.rules.push_back(rule({is(*f), direction_is(d), what, accept()}));
+    auto allow = [&](char direction, const Fragment& what) {
+      chain.rules.push_back(rule({is(*f), direction_is(direction), what, accept()}));
     };
     for (auto* set : {kToHost, kProxied})
-      allow(Direction::original, service(*f, Direction::original, f->source, set));
-    allow(Direction::original, pair(*f, Direction::original, f->source, kResolve));
+      allow(kOriginal, service(*f, kOriginal, f->source, set));
+    allow(kOriginal, pair(*f, kOriginal, f->source, kResolve));
     for (auto* set : {kFromHost, kPublished})
-      allow(Direction::reply, service(*f, Direction::reply, f->source, set));
+      allow(kReply, service(*f, kReply, f->source, set));
   }
   refuse(chain, "to_host");
   return chain;
@@ -184,26 +139,22 @@ Chain from_host() {
   accept_errors(chain);
   // Our own refusals. What they answer was never confirmed, so to conntrack the ICMP ones belong to nothing.
   for (auto* f : kFamilies)
-    chain.rules.push_back(rule({is(*f), protocol_is(f->icmp),
-                                {Payload{Base::transport, 0, 2, kScratch}, Cmp{kScratch, true, Bytes(f->prohibited, 2)}},
+    chain.rules.push_back(rule({is(*f), transport_is(f->icmp),
+                                {Payload{Base::transport, 0, 2, kScratch}, Cmp{kScratch, true, prohibited(*f)}},
                                 accept()}));
-  chain.rules.push_back(rule({protocol_is(kTcp), state_is(kRelated),
-                              {Payload{Base::transport, kTcpFlags, 1, kScratch},
-                               Mask{kScratch, kScratch, Bytes(1, kRst), Bytes(1, '\0')},
-                               Cmp{kScratch, false, Bytes(1, '\0')}},
-                              accept()}));
+  chain.rules.push_back(rule({transport_is(kTcp), state_is(kRelated), is_reset(), accept()}));
   for (auto* f : kFamilies) {
-    auto allow = [&](Direction d, const Fragment& what) {
-      chain.rules.push_back(rule({is(*f), direction_is(d), what, accept()}));
+    auto allow = [&](char direction, const Fragment& what) {
+      chain.rules.push_back(rule({is(*f), direction_is(direction), what, accept()}));
     };
     // Published ports without translation too: docker-proxy connects to the container itself.
     for (auto* set : {kFromHost, kPublished})
-      allow(Direction::original, service(*f, Direction::original, f->target, set));
+      allow(kOriginal, service(*f, kOriginal, f->target, set));
     for (auto* set : {kToHost, kProxied})
-      allow(Direction::reply, service(*f, Direction::reply, f->target, set));
-    allow(Direction::reply, pair(*f, Direction::reply, f->target, kResolve));
+      allow(kReply, service(*f, kReply, f->target, set));
+    allow(kReply, pair(*f, kReply, f->target, kResolve));
   }
-  chain.rules.push_back(rule({dropped("from_host")}));
+  chain.rules.push_back(dropped("from_host"));
   return chain;
 }
 
@@ -234,7 +185,6 @@ void add_chains(Table& table) {
 
 // ---- elements ----
 
-Bytes raw(const Ip& ip) { return Bytes(ip.bytes().begin(), ip.bytes().end()); }
 Bytes protocol_of(std::uint16_t value) { return bytes_of_protocol(static_cast<std::uint8_t>(value)); }
 
 using Sets = std::map<std::string_view, std::set<Element>>;  // by name without the family

@@ -1,7 +1,7 @@
 // The chains that depend on the generation, and the way back from them to its number.
 #include <cstring>
 
-#include "fragments.h"
+#include "judging.h"
 #include "spanning.h"
 
 namespace microseg::render {
@@ -15,8 +15,8 @@ std::vector<Rule> local_rules(Generation generation) {
   const char* allow = kAllowSets[generation.allow];
   return {rule({stamped, state_is_not(kRelated), accept()}),
           rule({stamped, go("errors")}),
-          rule({state_is(kRelated), count("invalid"), drop()}),
-          rule({state_is(kInvalid), count("invalid"), drop()}),
+          rule({state_is(kRelated), dropped("invalid")}),
+          rule({state_is(kInvalid), dropped("invalid")}),
           rule({mark_is(0), go("quarantined")}),
           judge(kV4, kOriginal, allow, kStampChain),
           judge(kV4, kReply, allow, kStampChain),

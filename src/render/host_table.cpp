@@ -1,23 +1,14 @@
 #include "microseg/render/host_table.h"
 
-#include <initializer_list>
 #include <utility>
-#include <vector>
+
+#include "fragments.h"
 
 namespace microseg::render {
 namespace {
 
 using namespace kstate;
-using Fragment = std::vector<Expr>;
 
-Rule rule(std::initializer_list<Fragment> fragments) {
-  Rule out;
-  for (auto& fragment : fragments) out.insert(out.end(), fragment.begin(), fragment.end());
-  return out;
-}
-
-constexpr unsigned kScratch = 8;
-constexpr std::uint8_t kIpv4 = 2, kIpv6 = 10;  // NFPROTO_IPV4, NFPROTO_IPV6
 // VXLAN's header follows the UDP header; its second word is the VNI and 8 reserved bits (RFC 7348, section 5).
 constexpr unsigned kVniWord = 8 + 4;
 // Before connection tracking and Docker's own chains.
@@ -28,26 +19,15 @@ constexpr std::uint8_t kTunnelProtocols[] = {4, 41, 47};
 // UDP ports that do: VXLAN, Geneve, VXLAN as Linux has it without a port.
 constexpr std::uint16_t kTunnelPorts[] = {4789, 6081, 8472};
 
-Bytes byte(std::uint8_t value) { return Bytes(1, static_cast<char>(value)); }
-
-Fragment protocol_is(std::uint8_t protocol) {
-  return {Meta{MetaKey::l4proto, kScratch}, Cmp{kScratch, true, byte(protocol)}};
-}
 Fragment udp_to(std::uint16_t port) {
-  return rule({protocol_is(kUdp), {Payload{Base::transport, 2, 2, kScratch}, Cmp{kScratch, true, bytes_of_port(port).substr(0, 2)}}});
+  return rule({transport_is(kUdp), {Payload{Base::transport, 2, 2, kScratch}, Cmp{kScratch, true, bytes_of_port(port).substr(0, 2)}}});
 }
-Fragment from_gateway_bridge() {
-  return {Meta{MetaKey::iifname, kScratch}, Cmp{kScratch, true, bytes_of_ifname(kGatewayBridge)}};
-}
-Fragment accept() { return {Verdict{Verdict::Kind::accept, {}}}; }
-Fragment dropped(const char* counter) { return {Count{counter}, Verdict{Verdict::Kind::drop, {}}}; }
-Fragment to(Verdict::Kind kind, const char* chain) { return {Verdict{kind, chain}}; }
+Fragment jump(const char* chain) { return {Verdict{Verdict::Kind::jump, chain}}; }
 
-Rule from_peer(std::uint8_t nfproto, unsigned source, unsigned length, const char* peers) {
-  const unsigned word = length / 4;
-  return rule({{Meta{MetaKey::nfproto, kScratch}, Cmp{kScratch, true, byte(nfproto)},
-                Payload{Base::network, source, length, 0}, Payload{Base::transport, kVniWord, 4, word},
-                ToNetworkOrder{word, word}, Lookup{peers, 0, std::nullopt}},
+Rule from_peer(const Family& f, const char* peers) {
+  return rule({is(f),
+               {Payload{Base::network, f.source, f.length, 0}, Payload{Base::transport, kVniWord, 4, f.words()},
+                ToNetworkOrder{f.words(), f.words()}, Lookup{peers, 0, std::nullopt}},
                accept()});
 }
 
@@ -57,17 +37,17 @@ void guard_underlay(Table& table, std::uint16_t port, const std::set<Tunnel>& tu
   std::set<Element> peers4, peers6;
   for (auto& [peer, vni] : tunnels)
     (peer.is_v4() ? peers4 : peers6)
-        .insert({Bytes(peer.bytes().begin(), peer.bytes().end()) + bytes_of_mark(vni << 8), {}, {}});
+        .insert({raw(peer) + bytes_of_mark(vni << 8), {}, {}});
   table.sets[kPeers4] = {{{Field::ipv4, Field::mark}, std::nullopt, false}, make_elements(std::move(peers4))};
   table.sets[kPeers6] = {{{Field::ipv6, Field::mark}, std::nullopt, false}, make_elements(std::move(peers6))};
   table.counters.insert("underlay");
   table.chains["underlay"] = {Hook{Hook::Place::input, kPriority, false},
-                              {rule({from_gateway_bridge(), to(Verdict::Kind::jump, "tunnels")}),
-                               rule({udp_to(port), to(Verdict::Kind::go, "vxlan")})}};
+                              {rule({came_by(kGatewayBridge), jump("tunnels")}),
+                               rule({udp_to(port), go("vxlan")})}};
   // A container of this host can borrow a peer's address; its packets come in by another link than the peer's.
   const Rule borrowed = rule({{ReturnRoute{kScratch}, Cmp{kScratch, true, bytes_of_mark(0)}}, dropped("underlay")});
   table.chains["vxlan"] = {std::nullopt,
-                           {borrowed, from_peer(kIpv4, 12, 4, kPeers4), from_peer(kIpv6, 8, 16, kPeers6), dropped("underlay")}};
+                           {borrowed, from_peer(kV4, kPeers4), from_peer(kV6, kPeers6), dropped("underlay")}};
 }
 
 // What containers send through this host, to others or to itself.
@@ -75,9 +55,9 @@ void guard_injection(Table& table, std::uint16_t port) {
   table.counters.insert("injected");
   table.chains["injected"] = {Hook{Hook::Place::forward, kPriority, false},
                               {rule({udp_to(port), dropped("injected")}),
-                               rule({from_gateway_bridge(), to(Verdict::Kind::jump, "tunnels")})}};
+                               rule({came_by(kGatewayBridge), jump("tunnels")})}};
   Chain tunnels;
-  for (auto protocol : kTunnelProtocols) tunnels.rules.push_back(rule({protocol_is(protocol), dropped("injected")}));
+  for (auto protocol : kTunnelProtocols) tunnels.rules.push_back(rule({transport_is(protocol), dropped("injected")}));
   tunnels.rules.push_back(rule({udp_to(port), dropped("injected")}));
   for (auto other : kTunnelPorts) tunnels.rules.push_back(rule({udp_to(other), dropped("injected")}));
   table.chains["tunnels"] = std::move(tunnels);

@@ -2,21 +2,21 @@
 
 #include <array>
 #include <cstring>
-#include <initializer_list>
 #include <vector>
+
+#include "fragments.h"
 
 namespace microseg::render {
 namespace {
 
 using namespace kstate;
-using Fragment = std::vector<Expr>;
 
 // A key  port . MAC . address  is put together in these registers.
-constexpr unsigned kPort = 0, kMac = 1, kAddress = 3, kScratch = 8;
+constexpr unsigned kPort = 0, kMac = 1, kAddress = 3;
 // Before whatever else looks at bridged frames (nft's names: dstnat -300, filter -200).
 constexpr std::int32_t kPriority = -310;
 
-constexpr std::uint16_t kIp = 0x0800, kArp = 0x0806, kIp6 = 0x86dd, kTag = 0x8100, kServiceTag = 0x88a8;
+constexpr std::uint16_t kIp = 0x0800, kArp = 0x0806, kIp6 = 0x86dd, kVlan = 0x8100, kServiceVlan = 0x88a8;
 // Offsets: Ethernet; IPv4 (RFC 791), IPv6 (RFC 8200), ARP (RFC 826); the target in neighbour discovery (RFC 4861, 4.4).
 constexpr unsigned kEtherSource = 6, kEtherType = 12, kTagControl = 14;
 constexpr unsigned kSource4 = 12, kSource6 = 8, kArpMac = 8, kArpSender = 14, kTarget6 = 8;
@@ -24,18 +24,7 @@ constexpr unsigned kSource4 = 12, kSource6 = 8, kArpMac = 8, kArpSender = 14, kT
 constexpr std::uint8_t kReport = 131, kDone = 132, kRouterSolicitation = 133, kRouterAdvertisement = 134,
                        kSolicitation = 135, kAdvertisement = 136, kRedirect = 137, kReport2 = 143;
 
-Rule rule(std::initializer_list<Fragment> fragments) {
-  Rule out;
-  for (auto& fragment : fragments) out.insert(out.end(), fragment.begin(), fragment.end());
-  return out;
-}
-
-Bytes byte(std::uint8_t value) { return Bytes(1, static_cast<char>(value)); }
 Bytes be16(unsigned value) { return {static_cast<char>(value >> 8), static_cast<char>(value & 0xff)}; }
-
-Fragment accept() { return {Verdict{Verdict::Kind::accept, {}}}; }
-Fragment dropped(const char* counter) { return {Count{counter}, Verdict{Verdict::Kind::drop, {}}}; }
-Fragment go(const char* chain) { return {Verdict{Verdict::Kind::go, chain}}; }
 
 Fragment in(MetaKey port, const char* ports) { return {Meta{port, kScratch}, Lookup{ports, kScratch, std::nullopt}}; }
 Fragment read_is(Base base, unsigned at, const Bytes& value) {
@@ -45,8 +34,6 @@ Fragment read_is(Base base, unsigned at, const Bytes& value) {
 Fragment untagged(std::uint16_t type) { return read_is(Base::link, kEtherType, be16(type)); }
 // What is inside the outer tag, where there is one.
 Fragment carries(std::uint16_t type) { return {Meta{MetaKey::protocol, kScratch}, Cmp{kScratch, true, be16(type)}}; }
-Fragment icmp6() { return {Meta{MetaKey::l4proto, kScratch}, Cmp{kScratch, true, byte(58)}}; }
-Fragment icmp6(std::uint8_t type) { return rule({icmp6(), read_is(Base::transport, 0, byte(type))}); }
 Fragment link_local(Base base, unsigned at) {
   return {Payload{base, at, 2, kScratch}, Mask{kScratch, kScratch, be16(0xffc0), be16(0)}, Cmp{kScratch, true, be16(0xfe80)}};
 }
@@ -74,10 +61,10 @@ void add_chains(Table& table) {
       Hook{Hook::Place::prerouting, kPriority, false},
       {rule({in(MetaKey::iif, kBoundPorts), go("bound")}), rule({in(MetaKey::iif, kElsewherePorts), accept()}),
        borrowed(kIp, kSource4, 4, kTaken4), borrowed(kArp, kArpSender, 4, kTaken4), borrowed(kIp6, kSource6, 16, kTaken6),
-       rule({carries(kIp6), icmp6(kAdvertisement),
+       rule({carries(kIp6), icmpv6_is(kAdvertisement),
              {Payload{Base::transport, kTarget6, 16, kScratch}, Lookup{kTaken6, kScratch, std::nullopt}},
              dropped("borrowed")}),
-       priority_stack(kTag), priority_stack(kServiceTag)}};
+       priority_stack(kVlan), priority_stack(kServiceVlan)}};
   table.chains["bound"] = {
       std::nullopt,
       {rule({untagged(kIp), bound(kBound4, Base::network, kSource4, 4), accept()}),
@@ -86,9 +73,9 @@ void add_chains(Table& table) {
        rule({untagged(kIp6), go("bound_ipv6")}), dropped("spoofed")}};
   // A host must not take a container for a router, nor believe it about others.
   table.chains["bound_ipv6"] = {std::nullopt,
-                                {rule({icmp6(kRouterAdvertisement), dropped("spoofed")}),
-                                 rule({icmp6(kRedirect), dropped("spoofed")}),
-                                 rule({icmp6(kAdvertisement), go("advertised")}), go("bound_source")}};
+                                {rule({icmpv6_is(kRouterAdvertisement), dropped("spoofed")}),
+                                 rule({icmpv6_is(kRedirect), dropped("spoofed")}),
+                                 rule({icmpv6_is(kAdvertisement), go("advertised")}), go("bound_source")}};
   table.chains["advertised"] = {
       std::nullopt,
       {rule({bound(kBound6, Base::transport, kTarget6, 16), go("bound_source")}),
@@ -101,8 +88,8 @@ void add_chains(Table& table) {
   // Nobody judges what comes from a link-local address: it must not be a way to the host's services.
   Chain neighbours, nameless;
   for (auto type : {kReport, kDone, kRouterSolicitation, kSolicitation, kAdvertisement, kReport2})
-    neighbours.rules.push_back(rule({icmp6(type), accept()}));
-  for (auto type : {kSolicitation, kReport2}) nameless.rules.push_back(rule({icmp6(type), accept()}));
+    neighbours.rules.push_back(rule({icmpv6_is(type), accept()}));
+  for (auto type : {kSolicitation, kReport2}) nameless.rules.push_back(rule({icmpv6_is(type), accept()}));
   for (auto* chain : {&neighbours, &nameless}) chain->rules.push_back(dropped("spoofed"));
   table.chains["neighbours"] = std::move(neighbours);
   table.chains["nameless"] = std::move(nameless);
@@ -111,7 +98,6 @@ void add_chains(Table& table) {
                                rule({in(MetaKey::oif, kBoundPorts), dropped("crossing")})}};
 }
 
-Bytes raw(const Ip& ip) { return Bytes(ip.bytes().begin(), ip.bytes().end()); }
 Bytes raw(const Mac& mac) { return Bytes(mac.bytes().begin(), mac.bytes().end()) + Bytes(2, '\0'); }
 
 PortIndex port_in(const Bytes& key) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "fragments.h"
+
 namespace microseg::render {
 namespace {
 
@@ -33,7 +35,6 @@ std::uint32_t number_of(const Ip& host) {
   return out;
 }
 
-Bytes raw(const Ip& ip) { return Bytes(ip.bytes().begin(), ip.bytes().end()); }
 
 std::vector<Prefix> addresses_of(const model::Endpoint& endpoint) {
   std::vector<Prefix> out;
@@ -84,10 +85,10 @@ Table table_of(const model::Network& network, std::span<const model::Endpoint* c
   }
   Table table;
   table.sets = {
-      {kTag4, {{{Field::ifname, Field::ipv4}, Field::mark, false}, make_elements(std::move(tag4))}},
-      {kTag6, {{{Field::ifname, Field::ipv6}, Field::mark, false}, make_elements(std::move(tag6))}},
-      {kClass4, {{{Field::ipv4}, Field::mark, false}, make_elements(std::move(class4))}},
-      {kClass6, {{{Field::ipv6}, Field::mark, false}, make_elements(std::move(class6))}},
+      {kV4.set(kTag), {{{Field::ifname, Field::ipv4}, Field::mark, false}, make_elements(std::move(tag4))}},
+      {kV6.set(kTag), {{{Field::ifname, Field::ipv6}, Field::mark, false}, make_elements(std::move(tag6))}},
+      {kV4.set(kClass), {{{Field::ipv4}, Field::mark, false}, make_elements(std::move(class4))}},
+      {kV6.set(kClass), {{{Field::ipv6}, Field::mark, false}, make_elements(std::move(class6))}},
       {kAllow, {{{Field::number, Field::number, Field::protocol, Field::port}, std::nullopt, true}, judgement.allow}},
   };
   if (network.settings.spans_hosts()) table.sets[kPairs] = pairs_of(judgement);

@@ -1,6 +1,6 @@
 #include "spanning.h"
 
-#include "fragments.h"
+#include "judging.h"
 
 namespace microseg::render {
 namespace {
@@ -30,8 +30,7 @@ Fragment same_remote() {
 // (its chain `errors`); that it goes to the other one, connection tracking.
 Rule judge_error(const Family& f, const char* allow) {
   return rule({is(f), transport_is(f.icmp), state_is(kRelated), direction_is(kReply),
-               {Payload{Base::network, f.target, f.length, kScratch}, Lookup{f.classes, kScratch, kScratch}},
-               priority_from_scratch(), load_priority(0), load_mark(1),
+               class_of_target(f), priority_from_scratch(), load_priority(0), load_mark(1),
                {Ct{CtKey::protocol, 2}, Ct{CtKey::original_target_port, 3}, Lookup{allow, 0, std::nullopt}},
                accept()});
 }
@@ -46,8 +45,8 @@ Chain inbound_chain(Generation generation) {
            rule({stamped(generation), same_remote(), go(kRemoteErrors)}),
            judge_error(kV4, allow),
            judge_error(kV6, allow),
-           rule({state_is(kRelated), count("invalid"), drop()}),
-           rule({state_is(kInvalid), count("invalid"), drop()}),
+           rule({state_is(kRelated), dropped("invalid")}),
+           rule({state_is(kInvalid), dropped("invalid")}),
            judge(kV4, kOriginal, allow, kStampRemote),
            judge(kV4, kReply, allow, kStampRemote),
            judge(kV6, kOriginal, allow, kStampRemote),
@@ -63,7 +62,7 @@ Rule judge_kept(char direction, const char* allow) {
   return rule({direction_is(direction),
                {Ct{CtKey::mark, kScratch}, Shift{kScratch, kScratch, -16}},
                priority_from_scratch(), load_priority(there), load_mark(here),
-               {Meta{MetaKey::l4proto, 2}}, load_port(direction, 3), {Lookup{allow, 0, std::nullopt}},
+               {Meta{MetaKey::l4proto, 2}, opened_port(direction, 3), Lookup{allow, 0, std::nullopt}},
                go(kStampKept)});
 }
 
@@ -78,8 +77,8 @@ Chain outbound_chain(Generation generation) {
           {rule({mark_is(0), go("quarantined")}),
            rule({stamped(generation), state_is_not(kRelated), accept()}),
            rule({stamped(generation), go("errors")}),
-           rule({state_is(kRelated), count("invalid"), drop()}),
-           rule({state_is(kInvalid), count("invalid"), drop()}),
+           rule({state_is(kRelated), dropped("invalid")}),
+           rule({state_is(kInvalid), dropped("invalid")}),
            // Nobody has answered yet, so the remote side's class is not known: its host judges, and the answer is
            // judged here.
            rule({direction_is(kOriginal), connection_is(0, kRemote), accept()}),
@@ -104,16 +103,11 @@ Chain stamp_kept_chain(Generation generation) {
                  clear_priority(), accept()})}};
 }
 
-Fragment is_reset() {
-  return {Payload{Base::transport, 13, 1, kScratch}, Mask{kScratch, kScratch, byte(4), byte(0)},
-          Cmp{kScratch, true, byte(4)}};
-}
-
 // Class 0 leaves no host from a container (`outbound`), so this is what a segment says itself: that it refused a
 // packet, or could not deliver it. It goes to the one who sent that packet, and to nobody else.
 Chain from_segment_chain(const model::Settings& settings) {
   Chain chain;
-  chain.rules = {rule({leaves_by(kVxlan), count("invalid"), drop()}),
+  chain.rules = {rule({leaves_by(kVxlan), dropped("invalid")}),
                  // In either direction: the one who is refused may be the one who was called. A reset begins no
                  // connection, and an established one is known by addresses and ports.
                  rule({transport_is(kTcp), is_reset(), state_is(kEstablished), accept()}),
@@ -121,7 +115,7 @@ Chain from_segment_chain(const model::Settings& settings) {
                  rule({is(kV6), transport_is(kIcmpv6), state_is(kRelated), accept()})};
   // Where nothing is refused, those in quarantine speak as well.
   if (settings.mode == model::Mode::monitor) chain.rules.push_back(rule({state_is_not(kInvalid), go("quarantined")}));
-  chain.rules.push_back(rule({count("invalid"), drop()}));
+  chain.rules.push_back(rule({dropped("invalid")}));
   return chain;
 }
 
@@ -129,7 +123,7 @@ Chain remote_errors_chain() {
   return {std::nullopt,
           {rule({is(kV4), transport_is(kIcmp), accept()}),
            rule({is(kV6), transport_is(kIcmpv6), accept()}),
-           rule({count("invalid"), drop()})}};
+           rule({dropped("invalid")})}};
 }
 
 }  // namespace
@@ -141,7 +135,7 @@ Rule from_other_hosts() {
                accept()});
 }
 
-Rule neighbours_answer() { return rule({came_by(kVxlan), is(kV6), neighbour_message(kAdvertisement), accept()}); }
+Rule neighbours_answer() { return rule({came_by(kVxlan), is(kV6), icmpv6_is(kAdvertisement), accept()}); }
 
 std::vector<Rule> ways_to_other_hosts() {
   return {rule({came_by(kVxlan), go(kInbound)}), rule({leaves_by(kVxlan), go(kOutbound)})};

@@ -1,5 +1,5 @@
 // One suite for both kernels: our table in the host's own namespace.
-#include "support/netns_main.h"
+#include <doctest/doctest.h>
 
 #include <chrono>
 #include <condition_variable>

@@ -1,5 +1,5 @@
 // One suite for both kernels: segments and links.
-#include "support/netns_main.h"
+#include <doctest/doctest.h>
 
 #include <linux/if.h>
 #include <linux/rtnetlink.h>

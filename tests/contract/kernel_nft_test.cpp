@@ -1,5 +1,5 @@
 // One suite for both kernels: the segment's nft table.
-#include "support/netns_main.h"
+#include <doctest/doctest.h>
 
 #include "contract/kernel_testing.h"
 #include "microseg/render/gateway.h"

@@ -1,5 +1,5 @@
 // One suite for both kernels: the ports of bridges in the host's own namespace, and our table there.
-#include "support/lab_main.h"
+#include <doctest/doctest.h>
 
 #include <net/if.h>
 
@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "contract/kernel_testing.h"
+#include "support/lab_netns.h"
 #include "kernel/nft.h"
 #include "microseg/reconcile/host.h"
 #include "microseg/reconcile/ports.h"

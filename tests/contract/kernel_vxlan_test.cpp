@@ -1,5 +1,5 @@
 // One suite for both kernels: a segment's VXLAN device.
-#include "support/netns_main.h"
+#include <doctest/doctest.h>
 
 #include <arpa/inet.h>
 #include <fmt/format.h>

@@ -1,5 +1,4 @@
 // One suite for every store: what holds for SQLite holds for the memory that other tests use in its place.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include "contract/store_files.h"

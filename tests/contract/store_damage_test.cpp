@@ -1,5 +1,4 @@
 // Files that must be refused, each with a sentence that says what to do, and none of them touched.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <sched.h>

@@ -1,5 +1,4 @@
 // What was acknowledged stays: killed at any moment, on a full disk, beside another process.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """End-to-end tests: real engines, real containers, real packets.
 
-    tests/e2e/run.py [--bin DIR] [--engine V ...] [--only NAME ...] [--list] [--summary FILE]
+    tests/e2e/run.py [--bin DIR] [--engine V ...] [--only NAME ...] [--list | --prepare] [--summary FILE]
 
 Prints `ok NAME: figures` or `FAILED NAME: ...` with the state of all it used, and `e2e: N passed, N failed` at the end.
 Needs root. A NAME of --only matches from its beginning: `--only compose` runs it on every engine.
@@ -30,6 +30,7 @@ def arguments():
     parser.add_argument("--engine", nargs="+", choices=registry.ALL, default=list(registry.ALL))
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[""])
     parser.add_argument("--list", action="store_true", help="names only")
+    parser.add_argument("--prepare", action="store_true", help="fetch the engines, and run nothing")
     parser.add_argument("--summary", metavar="FILE", help='write {"passed": n, "failed": n} there')
     parser.add_argument("--keep", action="store_true", help="leave the work directory, with logs, behind")
     return parser.parse_args()
@@ -86,6 +87,10 @@ def main():
         return 0
     if os.geteuid() != 0:
         sys.exit("e2e: needs root: it makes namespaces and starts engines")
+    if args.prepare:
+        for version in args.engine:
+            engines.engine(version)
+        return 0
     for program in ("microsegd", "microseg"):
         if not os.access(os.path.join(args.bin, program), os.X_OK):
             sys.exit(f"e2e: {args.bin}/{program} is missing; build it: cmake --preset release && cmake --build --preset release")

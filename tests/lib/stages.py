@@ -144,6 +144,11 @@ def fuzz_build(shell):
     return 1, 0
 
 
+def fetch_engines(shell):
+    shell.must("/usr/bin/python3", "tests/e2e/run.py", "--prepare", timeout=900)
+    return 1, 0
+
+
 def plan(kinds, quick):
     """Groups of (name, needed stage or None, function). A group's stages run side by side, groups one after another.
 
@@ -157,6 +162,8 @@ def plan(kinds, quick):
     first, rest = builds[:1], builds[1:]
     if "checks" in kinds:
         first.append(("checks", None, checks))
+    if "e2e" in kinds:
+        first.append(("fetch engines", None, fetch_engines))
     groups.append(first)
     if "debian13" in kinds:
         rest.append(("debian13", None, debian13))

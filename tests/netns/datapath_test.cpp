@@ -1,7 +1,8 @@
 // What passes a segment and what does not, shown with real packets between containers.
+#include <doctest/doctest.h>
+
 #include <algorithm>
 
-#include "support/lab_main.h"
 #include "support/lab_packet.h"
 #include "support/lab_segment.h"
 #include "support/lab_traffic.h"

@@ -1,5 +1,7 @@
 // Whatever is broken around running containers is as it was within a second, and they can speak again. When nothing is
 // broken, nothing is written.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -7,7 +9,6 @@
 #include <sys/stat.h>
 
 #include "microseg/render/datapath.h"
-#include "support/lab_main.h"
 #include "support/lab_segment.h"
 #include "support/lab_traffic.h"
 

@@ -1,4 +1,6 @@
 // The gateway's rules with real packets: a container, a host and the world, each a namespace of the test's own.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <stdlib.h>
 
 #include <filesystem>
@@ -6,7 +8,6 @@
 
 #include "microseg/kernel/kernel.h"
 #include "microseg/render/gateway.h"
-#include "support/lab_main.h"
 #include "support/lab_traffic.h"
 
 using namespace microseg;

@@ -1,5 +1,8 @@
 // The guard of the underlay, by packets: a host with real VXLAN devices, a known peer and a stranger beside it, and
 // containers behind it. What is delivered is what comes out of a VXLAN device, or reaches a socket.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
 #include <atomic>
 #include <chrono>
 #include <map>
@@ -11,7 +14,6 @@
 #include "microseg/reconcile/host.h"
 #include "microseg/render/host_table.h"
 #include "support/lab_box.h"
-#include "support/lab_main.h"
 #include "support/lab_packet.h"
 #include "support/lab_traffic.h"
 

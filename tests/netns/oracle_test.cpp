@@ -1,6 +1,9 @@
 // Four judges of the same connections: the statements themselves (explain), the facts compiled from them, the elements
 // that the kernel holds, and what happens to a real packet. For random policies, endpoints and packets they must say
 // the same. MICROSEG_SEED repeats a run, MICROSEG_TUPLES makes it longer.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -11,7 +14,6 @@
 
 #include "engine/core.h"
 #include "microseg/store/store.h"
-#include "support/lab_main.h"
 #include "support/lab_packet.h"
 #include "support/lab_segment.h"
 
@@ -171,9 +173,9 @@ std::optional<std::uint32_t> class_in(const kstate::Table& table, const char* ma
 
 bool by_elements(const kstate::Table& table, const Box& from, const Box& to, const Tuple& t) {
   auto raw = [](const Ip& ip) { return kstate::Bytes(ip.bytes().begin(), ip.bytes().end()); };
-  auto sender = class_in(table, t.v4 ? render::kTag4 : render::kTag6,
+  auto sender = class_in(table, t.v4 ? "tag4" : "tag6",
                          kstate::bytes_of_ifname(from.link()) + raw(from.address(t.v4)));
-  auto receiver = class_in(table, t.v4 ? render::kClass4 : render::kClass6, raw(to.address(t.v4)));
+  auto receiver = class_in(table, t.v4 ? "class4" : "class6", raw(to.address(t.v4)));
   if (!sender || !receiver || *sender == 0) return false;
   const auto generation = render::generation_in(table);
   if (!generation) fail("the table is not in force as a whole");

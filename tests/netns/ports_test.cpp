@@ -1,5 +1,5 @@
 // The gateway bridge with real frames: who can use which address, and what a flushed firewall opens.
-#include "support/lab_main.h"
+#include <doctest/doctest.h>
 
 #include <net/if.h>
 

@@ -1,10 +1,12 @@
 // A permission that is taken away ends what lives on it: no packet of it is delivered later than 20 ms after the
 // policy was applied, and connections that it does not concern lose nothing.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
 #include <atomic>
 #include <cmath>
 #include <thread>
 
-#include "support/lab_main.h"
 #include "support/lab_packet.h"
 #include "support/lab_segment.h"
 #include "support/lab_traffic.h"

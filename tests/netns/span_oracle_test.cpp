@@ -1,11 +1,13 @@
 // Two judges of the same connections between two hosts: the statements themselves (explain), and real packets. For
 // random policies, containers and connections they must say the same. MICROSEG_SEED repeats a run.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
 #include <cstdlib>
 #include <optional>
 #include <random>
 
 #include "support/lab_hosts.h"
-#include "support/lab_main.h"
 #include "support/lab_traffic.h"
 
 using namespace microseg;

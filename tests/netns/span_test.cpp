@@ -1,10 +1,12 @@
 // Networks that span hosts, by packets: two or three hosts joined by VXLAN, real rules in every segment.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <functional>
 
 #include "support/lab_hosts.h"
-#include "support/lab_main.h"
 #include "support/lab_packet.h"
 #include "support/lab_traffic.h"
 

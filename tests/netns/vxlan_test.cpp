@@ -1,12 +1,14 @@
 // Segments of several hosts, joined by their VXLAN devices alone: no table of ours is in the way. The hosts are
 // namespaces of this process, with a veth for each stretch of the underlay.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 
 #include "kernel/netns.h"
 #include "microseg/kernel/kernel.h"
 #include "support/lab_box.h"
-#include "support/lab_main.h"
 #include "support/lab_packet.h"
 #include "support/lab_traffic.h"
 

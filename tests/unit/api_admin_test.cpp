@@ -1,5 +1,4 @@
 // The admin protocol: request, what the engine is asked, answer.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include "api/query.h"

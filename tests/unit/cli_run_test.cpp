@@ -1,6 +1,5 @@
 // The command line against the real admin protocol over a real socket, with a stub for the engine: what is typed, what
 // the engine is asked, what is printed, and the exit code.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <chrono>

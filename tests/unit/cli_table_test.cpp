@@ -1,5 +1,4 @@
 // What people read: columns, ages, and harmless names.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include "cli/table.h"

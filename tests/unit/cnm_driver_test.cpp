@@ -1,5 +1,4 @@
 // What Docker sends, what the engine is asked, what Docker gets: one row each.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include "microseg/base/log.h"

@@ -1,5 +1,5 @@
-// Every driver call that real engines sent (tests/fixtures) is decoded, and answered in the shape they accepted.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+// Every driver call that real engines sent (tests/fixtures), sent again to a driver socket over one connection as Docker
+// keeps it, is decoded, and answered in the shape they accepted.
 #include <doctest/doctest.h>
 
 #include <fstream>
@@ -8,6 +8,7 @@
 
 #include "cnm/wire.h"
 #include "engine/allocations.h"
+#include "http_testing.h"
 #include "microseg/cnm/driver.h"
 #include "support/stub_commands.h"
 
@@ -68,12 +69,25 @@ void check_shape(const std::string& method, const json& request, const json& ans
   }
 }
 
+// As Go's client writes it for a plugin: the escaped path of the socket as Host, no Content-Type, a line feed after the JSON.
+std::string as_docker_sends(const std::string& path, const std::string& body) {
+  return "POST " + path + " HTTP/1.1\r\nHost: %2Frun%2Fdocker%2Fplugins%2Fmicroseg.sock\r\nUser-Agent: Go-http-client/1.1\r\n" +
+         "Content-Length: " + std::to_string(body.size()) +
+         "\r\nAccept: application/vnd.docker.plugins.v1.2+json\r\nAccept-Encoding: gzip\r\n\r\n" + body;
+}
+
 void replay(const std::string& file, cnm::Scope scope, std::size_t expected) {
   CAPTURE(file);
   std::ifstream in(MICROSEG_TESTS "/fixtures/" + file);
   REQUIRE(in.is_open());
   Manager manager;
   cnm::Driver driver(manager, scope);
+  test::TempDir directory;
+  const std::string socket = directory / "microseg.sock";
+  auto server = http::listen_unix(socket, {});
+  REQUIRE(server);
+  server.value()->start([&](const http::Request& r) { return driver.handle(r); });
+  test::RawClient docker(socket);
   std::size_t replayed = 0;
   for (std::string line; std::getline(in, line);) {
     auto call = json::parse(line);
@@ -81,9 +95,11 @@ void replay(const std::string& file, cnm::Scope scope, std::size_t expected) {
     if (!path.starts_with("/NetworkDriver.") && path != "/Plugin.Activate") continue;
     CAPTURE(path);
     const auto& request = call.at("req");
-    const auto response = driver.handle({"POST", path, "", request.is_null() ? "" : request.dump() + "\n"});
-    CHECK(response.status == 200);
-    check_shape(path, request, json::parse(response.body));
+    REQUIRE(docker.send(as_docker_sends(path, request.is_null() ? "" : request.dump() + "\n")));
+    const auto response = docker.answer();
+    REQUIRE(response);
+    CHECK(response->status == 200);
+    check_shape(path, request, json::parse(response->body));
     ++replayed;
   }
   CHECK(replayed == expected);

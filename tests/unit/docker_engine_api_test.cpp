@@ -1,5 +1,4 @@
 // The client against an engine that our own HTTP server plays.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <atomic>

@@ -1,5 +1,4 @@
 // Core over a fake kernel and a store that can refuse: what is true after each command.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <cerrno>
@@ -122,7 +121,7 @@ TEST_CASE("a join that the kernel refuses leaves nothing") {
   lab.now += 60'000;
   (void)lab.core->retry_due();
   CHECK(lab.segment().links.empty());
-  CHECK(lab.segment().table->sets.at(render::kTag4).elements->empty());
+  CHECK(lab.segment().table->sets.at("tag4").elements->empty());
   CHECK(lab.core->join({net_id("a"), ep_id("e2"), "/sandbox"}, container("web")));
 }
 
@@ -237,7 +236,7 @@ TEST_CASE("drift is repaired when somebody touched the segment") {
   auto& segment = lab.kernel.state.at(net_id("a").brief());
   const auto before = lab.generation();
   SUBCASE("the table") { segment.table.reset(); }
-  SUBCASE("an element") { segment.table->sets.at(render::kClass4).elements = kstate::make_elements({}); }
+  SUBCASE("an element") { segment.table->sets.at("class4").elements = kstate::make_elements({}); }
   SUBCASE("a rule") { segment.table->chains.at("tag").rules.clear(); }
   SUBCASE("a link") { segment.links.erase(segment.links.begin()); }
   SUBCASE("all of it") { lab.kernel.state.clear(); }

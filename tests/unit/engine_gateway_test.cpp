@@ -1,5 +1,4 @@
 // Core and Docker's gateway bridge: who may do what there, from when on, and what nobody may meanwhile.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -234,20 +233,38 @@ TEST_CASE("a Join is refused while the host's table cannot be put in place") {
   CHECK(lab.problems() == "");
 }
 
-TEST_CASE("who leaves takes its address out at once") {
+TEST_CASE("without a network, nothing of ours is left on the host once Docker has its addresses back") {
   Lab lab;
+  auto stands = [&] { return lab.kernel.state[kernel::kHost].table.has_value(); };
+  CHECK(!stands());
   lab.create(kPolicy);
+  CHECK(stands());
   lab.run("web", 2);
-  REQUIRE(lab.is_ours(2));
+  REQUIRE(lab.core->delete_network(net_id("a")));
+  CHECK(stands());
+  lab.detach("web", 2);
+  lab.list();
+  CHECK(!stands());
+  CHECK(!lab.ports());
+}
+
+TEST_CASE("who leaves may do nothing at once, and its address is judged until Docker has it back") {
+  Lab lab;
+  lab.create("", "b");
+  lab.create(kPolicy);
+  lab.run("web", 2, {.published = {{kTcp, 80, 80}}});
+  REQUIRE(!lab.rights(2).empty());
   SUBCASE("leave") { REQUIRE(lab.core->leave(ep_id("e2"))); }
   SUBCASE("delete endpoint") { REQUIRE(lab.core->delete_endpoint(ep_id("e2"))); }
   SUBCASE("delete network") { REQUIRE(lab.core->delete_network(net_id("a"))); }
-  CHECK(!lab.is_ours(2));
-  CHECK(!lab.in("known4").contains("172.18.0.2"));
   CHECK(lab.rights(2).empty());
+  CHECK(lab.is_ours(2));
   lab.detach("web", 2);
   lab.core->touched(kernel::kHostPorts);
   CHECK(!lab.ports());
+  lab.list();
+  CHECK(!lab.is_ours(2));
+  CHECK(!lab.in("known4").contains("172.18.0.2"));
 }
 
 TEST_CASE("a container of two networks may do what either allows; a deny takes from its own network's alone") {
@@ -261,7 +278,7 @@ TEST_CASE("a container of two networks may do what either allows; a deny takes f
   REQUIRE(lab.core->leave(ep_id("e2")));
   CHECK(lab.rights(2) == Texts{"to_host4 6 . 3", "out4 0.0.0.0-255.255.255.255 . 6 . 443"});
   REQUIRE(lab.core->leave(ep_id("e3")));
-  CHECK(!lab.is_ours(2));
+  CHECK(lab.rights(2).empty());
 }
 
 TEST_CASE("whom nobody knows, or whose policy is closed, is ours and may do nothing") {

@@ -1,5 +1,4 @@
 // Whose address is it on Docker's gateway bridge, and when nobody's may pass.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include "engine/gateways.h"

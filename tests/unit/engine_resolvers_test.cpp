@@ -1,5 +1,4 @@
 // The servers that a resolv.conf names.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include "engine/resolvers.h"

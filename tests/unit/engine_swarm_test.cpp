@@ -1,5 +1,4 @@
 // Core and networks that span hosts: who is let in, in which order, and what keeps such a network closed.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <algorithm>

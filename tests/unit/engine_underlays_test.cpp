@@ -1,6 +1,5 @@
 // Who else has a network, asked of an engine that answers, keeps silent, or has left the Swarm; and an Engine that
 // follows it.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <mutex>

@@ -1,5 +1,4 @@
 // Which VXLAN network identifier a network gets.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include "engine/vni.h"

@@ -1,5 +1,4 @@
 // Which service an endpoint is, and which endpoint options are refused.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

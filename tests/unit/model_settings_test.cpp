@@ -1,5 +1,4 @@
 // A network's driver options and labels: what is read, and the words in which the rest is refused.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

@@ -1,5 +1,4 @@
 // Policy as numbers: what fits, who gets which class, and the facts, written as a person can read them.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

@@ -1,6 +1,5 @@
 // Policy beyond the network: the boxes of a container's permissions, written as a person can read them, and north()
 // against explain() for random policies. MICROSEG_SEED repeats a run.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

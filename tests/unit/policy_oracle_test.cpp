@@ -1,6 +1,5 @@
 // compile() against explain(): for random policies, facts and statements must say the same of every connection.
 // MICROSEG_SEED repeats a run.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

@@ -1,5 +1,4 @@
 // The policy language: what is read, how it is printed, what is refused and in which words.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <string>

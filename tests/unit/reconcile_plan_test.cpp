@@ -1,5 +1,4 @@
 // plan(): what is done, in which order.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <iterator>

@@ -1,6 +1,5 @@
 // Plans cut short anywhere. At every point, whatever packet comes, no more is allowed than the policy before or the one
 // after allows; once the next round is through, exactly what the one after allows, for live connections as well.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <cstdlib>

@@ -1,5 +1,4 @@
 // The datapath as logic: which packet passes which rules, and what it is counted as.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include "support/rule_vm.h"

@@ -1,5 +1,4 @@
 // The gateway's part of the host's table as logic: which packet of whom passes, and what it is counted as.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <string>

@@ -1,5 +1,4 @@
 // The host's own table, by the rules' own machine: what it drops, and that it looks at nothing else.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <algorithm>

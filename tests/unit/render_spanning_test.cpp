@@ -1,5 +1,4 @@
 // The datapath of a network that spans hosts, as logic: what one host does to packets from and to the others.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include "support/fake_kernel.h"

@@ -21,10 +21,9 @@
 
 namespace microseg::render {
 
-inline constexpr const char* kTag4 = "tag4";      // map  link . IPv4 source : mark
-inline constexpr const char* kTag6 = "tag6";      // map  link . IPv6 source : mark
-inline constexpr const char* kClass4 = "class4";  // map  IPv4 destination : class
-inline constexpr const char* kClass6 = "class6";  // map  IPv6 destination : class
+// Maps, one for each family: these names and "4" or "6".
+inline constexpr const char* kTag = "tag";      // link . source : mark
+inline constexpr const char* kClass = "class";  // destination : class
 // set  class . class . protocol . port, ranges. There are two, one of them in use: an interval set cannot exchange
 // overlapping ranges without a moment in which neither is found, so a new policy is written into the other set and the
 // rules are switched. Desired tables know one, `allow`; observed ones have the two.

@@ -1,8 +1,6 @@
 // main() of a test binary that makes namespaces: it runs in a mount and a network namespace of its own, so that what
 // a test mounts, and the container's ends of its links, are seen by nobody else and are gone with the process.
 // Without the right to do so it skips (77), or fails where MICROSEG_REQUIRE_NETNS is set.
-#pragma once
-
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 #include <sched.h>

@@ -1,6 +1,4 @@
 // The main() of a netns test, and what it prints of the kernel's state at a test case's first failure.
-#pragma once
-
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 #include <fmt/format.h>
