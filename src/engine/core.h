@@ -182,7 +182,6 @@ class Core {
   void follow_sandboxes();
   // One is about to come to the bridge, or is there already.
   void expect_gateway(const Facts& facts);
-  void take_gateways(const docker::GatewayBridge& listing, std::int64_t asked);
   std::optional<kstate::GatewayPorts> desired_ports();
   Status ports_round();
 

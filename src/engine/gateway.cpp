@@ -181,7 +181,7 @@ void Core::follow_sandboxes() {
   gateways_.follow(names, now_());
 }
 
-void Core::take_gateways(const docker::GatewayBridge& listing, std::int64_t asked) {
+void Core::learn_gateways(const docker::GatewayBridge& listing, std::int64_t asked) {
   gateways_.take(listing, asked);
   store::Change change;
   for (auto& [id, endpoint] : state_.endpoints) {
@@ -195,22 +195,19 @@ void Core::take_gateways(const docker::GatewayBridge& listing, std::int64_t aske
         std::tie(addresses.v4, addresses.v6, addresses.mac);
     change.put_endpoints.push_back(endpoint);
   }
-  // Permissions come with the address: the port it is bound to first, so that nobody else can use it.
+  // Permissions come with the address: the port it is bound to first, so that nobody else can use it. The container may
+  // be about to speak, so the disk comes last: what is not stored is held after a restart, until Docker lists it.
   (void)ports_round();
+  (void)host_round();
   if (change.put_endpoints.empty()) return;
   if (auto done = store_.write(change); !done)
     log_error("gateway address not stored", {{"error", done.error().text}});
 }
 
-void Core::learn_gateways(const docker::GatewayBridge& listing, std::int64_t asked) {
-  take_gateways(listing, asked);
-  (void)host_round();
-}
-
 // A container that is connected later may be on the bridge already.
 void Core::expect_gateway(const Facts& facts) {
   follow_sandboxes();
-  if (facts.gateway) take_gateways(*facts.gateway, facts.gateway_asked);
+  if (facts.gateway) learn_gateways(*facts.gateway, facts.gateway_asked);
   else gateways_.doubt(steady_now());
 }
 

@@ -157,6 +157,7 @@ std::optional<std::int64_t> Core::retry_due() {
 }
 
 void Core::check_all() {
+  kernel_.doubt();
   touched(kernel::kHost);
   touched(kernel::kHostPorts);
   for (auto& id : network_ids()) touched(id.brief());

@@ -11,7 +11,6 @@
 #include "announce.h"
 #include "microseg/base/overload.h"
 #include "nft.h"
-#include "ports.h"
 #include "probe.h"
 #include "rtnl.h"
 
@@ -154,6 +153,10 @@ void LinuxKernel::watch(std::function<void(const std::string&)> changed) {
   if (at_ports_) monitor_->add_ports(kHostPorts, host_, at_host_->filter.port_id());
 }
 
+void LinuxKernel::doubt() {
+  if (at_ports_) at_ports_->doubt();
+}
+
 void LinuxKernel::start_watching(const std::string& name, Segment& segment) {
   monitor_->add(name, segment.netns, {segment.route.port_id(), segment.filter.port_id(), host_route_.port_id()});
 }
@@ -193,27 +196,27 @@ Status LinuxKernel::change_host_table(std::vector<kstate::NftOp> ops, Family fam
   return std::move(done).in(std::string("table ") + (family == Family::inet ? "inet" : "bridge") + " microseg, which a daemon that still runs may own (stop it to hand it over)");
 }
 
-Result<NetlinkSocket*> LinuxKernel::at_ports() {
+Result<Ports*> LinuxKernel::at_ports() {
   if (at_ports_) return &*at_ports_;
   MS_TRY(auto* host, at_host());
-  MS_TRY(auto route, NetlinkSocket::open(host_, NETLINK_ROUTE));
-  at_ports_.emplace(std::move(route));
+  MS_TRY(auto ports, Ports::open(host_));
+  at_ports_.emplace(std::move(ports));
   if (monitor_) monitor_->add_ports(kHostPorts, host_, host->filter.port_id());
   return &*at_ports_;
 }
 
 Result<kstate::Segment> LinuxKernel::observe_host_ports() {
-  MS_TRY(auto* route, at_ports());
+  MS_TRY(auto* ports, at_ports());
   kstate::Segment out;
-  MS_TRY(out.ports, observe_ports(*route));
+  MS_TRY(out.ports, ports->observe());
   MS_TRY(out.table, observe_table(at_host_->filter, Family::bridge));
   if (out.table && !at_host_->knows_owners) out.table->owner = kstate::Owner::us;
   return out;
 }
 
 Status LinuxKernel::apply_at_ports(const kstate::Op& op) {
-  MS_TRY(auto* route, at_ports());
-  if (auto* o = std::get_if<kstate::BindPort>(&op)) return bind_port(*route, o->port, o->mac);
+  MS_TRY(auto* ports, at_ports());
+  if (auto* o = std::get_if<kstate::BindPort>(&op)) return ports->bind(o->port, o->mac);
   if (auto* o = std::get_if<kstate::Nft>(&op)) return change_host_table(o->ops, Family::bridge);
   if (std::holds_alternative<kstate::Quiesce>(op)) return quiesce();
   return Error{Errc::unsupported, 0, "at the host's bridges only ports and our table are changed"};
@@ -221,8 +224,8 @@ Status LinuxKernel::apply_at_ports(const kstate::Op& op) {
 
 Result<kstate::PortIndex> LinuxKernel::port_of(const std::string& sandbox, const IfName& bridge,
                                    const std::optional<Mac>& mac) {
-  MS_TRY(auto* route, at_ports());
-  return kernel::port_of(*route, sandbox, bridge, mac);
+  MS_TRY(auto* ports, at_ports());
+  return ports->port_of(sandbox, bridge, mac);
 }
 
 }  // namespace microseg::kernel

@@ -14,6 +14,7 @@
 #include "netlink.h"
 #include "netns.h"
 #include "nft.h"
+#include "ports.h"
 
 namespace microseg::kernel {
 
@@ -32,6 +33,7 @@ class LinuxKernel final : public Kernel {
   Status apply(const std::string& name, const kstate::Op& op) override;
   Result<std::map<std::string, std::uint64_t>> counters(const std::string& name) override;
   void watch(std::function<void(const std::string&)> changed) override;
+  void doubt() override;
 
  private:
   struct Segment {
@@ -51,15 +53,15 @@ class LinuxKernel final : public Kernel {
   Result<kstate::Segment> observe_host();
   Status apply_at_host(const kstate::Op& op);
   Status change_host_table(std::vector<kstate::NftOp> ops, Family family);
-  // The socket for ports. Watched from its first use on.
-  Result<NetlinkSocket*> at_ports();
+  // Watched from their first use on.
+  Result<Ports*> at_ports();
   Result<kstate::Segment> observe_host_ports();
   Status apply_at_ports(const kstate::Op& op);
 
   std::string directory_;
   Fd host_;
   std::optional<Host> at_host_;
-  std::optional<NetlinkSocket> at_ports_;
+  std::optional<Ports> at_ports_;
   NetlinkSocket host_route_;  // makes what is born in the host's namespace
   std::map<std::string, Segment> segments_;
   std::unique_ptr<Monitor> monitor_;

@@ -26,21 +26,6 @@
 namespace microseg::kernel {
 namespace {
 
-Fd open_subscribed(const Fd& netns, int protocol, const std::vector<int>& groups) {
-  Fd out;
-  (void)in_netns(netns, [&] {
-    Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
-    if (!fd.is_open()) return;
-    sockaddr_nl address{};
-    address.nl_family = AF_NETLINK;
-    if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) return;
-    for (int group : groups)
-      if (setsockopt(fd.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) < 0) return;
-    out = std::move(fd);
-  });
-  return out;
-}
-
 // Attribute 1 of every nf_tables event is its table's name, but of the one that ends a transaction.
 bool names_our_table(const nlmsghdr* nlh, Family family) {
   if (mnl_nlmsg_get_payload_len(nlh) < sizeof(nfgenmsg)) return false;
@@ -55,11 +40,14 @@ bool names_our_table(const nlmsghdr* nlh, Family family) {
   return ours;
 }
 
-// A port's own events name its bridge; the one about a port that goes is the bridge's (family AF_BRIDGE), and does too.
+// A port's own events name its bridge; the one about a port that goes is the bridge's (family AF_BRIDGE), and does too. A
+// link that leaves for another namespace may be a port's other end, on its way to a container.
 bool tells_of_a_port(const nlmsghdr* nlh) {
   if (nlh->nlmsg_type != RTM_NEWLINK && nlh->nlmsg_type != RTM_DELLINK) return false;
   bool out = false;
-  for_each_attr(nlh, sizeof(ifinfomsg), [&](const nlattr* a) { out = out || mnl_attr_get_type(a) == IFLA_MASTER; });
+  for_each_attr(nlh, sizeof(ifinfomsg), [&](const nlattr* a) {
+    out = out || mnl_attr_get_type(a) == IFLA_MASTER || mnl_attr_get_type(a) == IFLA_NEW_NETNSID;
+  });
   return out;
 }
 
@@ -104,11 +92,11 @@ void Monitor::wake() const {
 
 void Monitor::add(const std::string& segment, const Fd& netns, std::vector<std::uint32_t> own_ports) {
   Watched watched;
-  watched.route = open_subscribed(netns, NETLINK_ROUTE,
+  watched.route = subscribe(netns, NETLINK_ROUTE,
                                   {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE,
                                    RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE,
                                    RTNLGRP_IPV6_NETCONF});
-  watched.filter = open_subscribed(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
+  watched.filter = subscribe(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
   watched.own_ports = std::move(own_ports);
   if (!watched.route.is_open() || !watched.filter.is_open()) {
     log_warn("segment not watched; drift is found by the periodic check", {{"segment", segment}});
@@ -119,7 +107,7 @@ void Monitor::add(const std::string& segment, const Fd& netns, std::vector<std::
 
 void Monitor::add_table(const std::string& name, const Fd& netns, std::uint32_t own_port) {
   Watched watched;
-  watched.filter = open_subscribed(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
+  watched.filter = subscribe(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
   watched.own_ports = {own_port};
   watched.only_table = Family::inet;
   if (!watched.filter.is_open()) {
@@ -131,8 +119,8 @@ void Monitor::add_table(const std::string& name, const Fd& netns, std::uint32_t 
 
 void Monitor::add_ports(const std::string& name, const Fd& netns, std::uint32_t own_port) {
   Watched watched;
-  watched.route = open_subscribed(netns, NETLINK_ROUTE, {RTNLGRP_LINK});
-  watched.filter = open_subscribed(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
+  watched.route = subscribe(netns, NETLINK_ROUTE, {RTNLGRP_LINK});
+  watched.filter = subscribe(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
   watched.own_ports = {own_port};
   watched.only_table = Family::bridge;
   watched.only_ports = true;

@@ -198,4 +198,19 @@ Status NetlinkSocket::exchange(const std::vector<char>& bytes, std::uint32_t fir
   return result;
 }
 
+Fd subscribe(const Fd& netns, int protocol, const std::vector<int>& groups) {
+  Fd out;
+  (void)in_netns(netns, [&] {
+    Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
+    if (!fd.is_open()) return;
+    sockaddr_nl address{};
+    address.nl_family = AF_NETLINK;
+    if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) return;
+    for (int group : groups)
+      if (setsockopt(fd.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) < 0) return;
+    out = std::move(fd);
+  });
+  return out;
+}
+
 }  // namespace microseg::kernel

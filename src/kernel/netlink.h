@@ -90,4 +90,8 @@ class NetlinkSocket {
   std::uint32_t seq_ = 0;
 };
 
+// A socket in that namespace which is told what happens to these groups' objects; it never blocks. Not open when the kernel
+// refuses.
+Fd subscribe(const Fd& netns, int protocol, const std::vector<int>& groups);
+
 }  // namespace microseg::kernel

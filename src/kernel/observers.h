@@ -37,12 +37,14 @@ struct FoundPort {
   bool isolated = false, learning = true;
   std::set<Mac> kept{};
   std::optional<std::int32_t> other_end_in{};  // the number by which this namespace calls that of the other end
-  int other_end = 0;       // its ifindex there
+  int other_end = 0;  // its ifindex there
   std::optional<Mac> mac{};
 };
 using FoundPorts = std::map<int, FoundPort>;  // by ifindex
 void take_port(FoundPorts& found, const nlmsghdr* nlh);
 void take_kept(FoundPorts& found, const nlmsghdr* nlh);
+// What the kernel tells of a change, of either group RTNLGRP_LINK or RTNLGRP_NEIGH.
+void take_port_news(FoundPorts& found, const nlmsghdr* nlh);
 std::map<kstate::PortIndex, kstate::BridgePort> ports_of(const FoundPorts& found);
 
 // Whether it is our table; `port` is the asking socket's.

@@ -8,11 +8,12 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "netns.h"
-#include "observers.h"
 #include "rtnl_messages.h"
 
 namespace microseg::kernel {
@@ -40,17 +41,6 @@ Result<std::optional<std::int32_t>> number_of(NetlinkSocket& socket, const Fd& n
   return out;
 }
 
-Result<FoundPorts> list_ports(NetlinkSocket& socket) {
-  FoundPorts found;
-  alignas(nlmsghdr) char buffer[256];
-  auto* nlh = mnl_nlmsg_put_header(buffer);
-  nlh->nlmsg_type = RTM_GETLINK;
-  mnl_nlmsg_put_extra_header(nlh, sizeof(ifinfomsg));
-  MS_CHECK(socket.dump(
-      nlh, [&] { found = {}; }, [&](const nlmsghdr* m) { take_port(found, m); }, "list bridge ports"));
-  return found;
-}
-
 void put_port(Messages& out, PortIndex port, bool ours) {
   auto* nlh = out.add(RTM_SETLINK, 0, sizeof(ifinfomsg));
   auto* ifi = static_cast<ifinfomsg*>(mnl_nlmsg_get_payload(nlh));
@@ -75,25 +65,66 @@ void put_kept(Messages& out, PortIndex port, const Mac& mac, bool add) {
   out.says(std::string(add ? "keep " : "release ") + mac.str() + " at bridge port " + std::to_string(port));
 }
 
+constexpr int kListAttempts = 5;
+
 }  // namespace
 
-Result<std::map<PortIndex, kstate::BridgePort>> observe_ports(NetlinkSocket& socket) {
-  MS_TRY(auto found, list_ports(socket));
-  alignas(nlmsghdr) char buffer[256];
-  auto* nlh = mnl_nlmsg_put_header(buffer);
-  nlh->nlmsg_type = RTM_GETNEIGH;
-  static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(nlh, sizeof(ndmsg)))->ndm_family = AF_BRIDGE;
-  MS_CHECK(socket.dump(
-      nlh,
-      [&] {
-        for (auto& [index, link] : found) link.kept.clear();
-      },
-      [&](const nlmsghdr* m) { take_kept(found, m); }, "list kept MACs"));
-  return ports_of(found);
+Result<Ports> Ports::open(const Fd& netns) {
+  MS_TRY(auto socket, NetlinkSocket::open(netns, NETLINK_ROUTE));
+  auto news = subscribe(netns, NETLINK_ROUTE, {RTNLGRP_LINK, RTNLGRP_NEIGH});
+  if (!news.is_open()) return error_from_errno(errno, "subscribe to links");
+  return Ports(std::move(socket), std::move(news));
 }
 
-Status bind_port(NetlinkSocket& socket, PortIndex port, const std::optional<Mac>& mac) {
-  MS_TRY(auto ports, observe_ports(socket));
+Status Ports::list() {
+  alignas(nlmsghdr) char buffer[256];
+  auto* links = mnl_nlmsg_put_header(buffer);
+  links->nlmsg_type = RTM_GETLINK;
+  mnl_nlmsg_put_extra_header(links, sizeof(ifinfomsg));
+  MS_CHECK(socket_.dump(
+      links, [&] { found_ = {}; }, [&](const nlmsghdr* m) { take_port(found_, m); }, "list bridge ports"));
+  auto* entries = mnl_nlmsg_put_header(buffer);
+  entries->nlmsg_type = RTM_GETNEIGH;
+  static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(entries, sizeof(ndmsg)))->ndm_family = AF_BRIDGE;
+  return socket_.dump(
+      entries,
+      [&] {
+        for (auto& [index, link] : found_) link.kept.clear();
+      },
+      [&](const nlmsghdr* m) { take_kept(found_, m); }, "list kept MACs");
+}
+
+bool Ports::read_news() {
+  alignas(nlmsghdr) char buffer[32768];
+  for (;;) {
+    const ssize_t n = ::recv(news_.get(), buffer, sizeof buffer, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return n < 0 && errno == EAGAIN;
+    int len = static_cast<int>(n);
+    for (auto* nlh = reinterpret_cast<nlmsghdr*>(buffer); mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len))
+      take_port_news(found_, nlh);
+  }
+}
+
+// What is told while we list is read after it: the last word about each link is the newest.
+Status Ports::catch_up() {
+  for (int attempt = 0; attempt < kListAttempts; ++attempt) {
+    if (!read_news()) listed_ = false;
+    if (listed_) return {};
+    MS_CHECK(list());
+    listed_ = true;
+  }
+  listed_ = false;
+  return Error{Errc::unavailable, 0, "bridge ports change faster than they can be listed"};
+}
+
+Result<std::map<PortIndex, kstate::BridgePort>> Ports::observe() {
+  MS_CHECK(catch_up());
+  return ports_of(found_);
+}
+
+Status Ports::bind(PortIndex port, const std::optional<Mac>& mac) {
+  MS_TRY(auto ports, observe());
   auto it = ports.find(port);
   if (it == ports.end()) return Error{Errc::not_found, 0, "no bridge port " + std::to_string(port)};
   Messages out;
@@ -102,22 +133,20 @@ Status bind_port(NetlinkSocket& socket, PortIndex port, const std::optional<Mac>
   put_port(out, port, mac.has_value());
   for (auto& kept : it->second.kept)
     if (kept != mac) put_kept(out, port, kept, false);
-  return socket.request(out);
+  return socket_.request(out);
 }
 
-Result<PortIndex> port_of(NetlinkSocket& socket, const std::string& sandbox, const IfName& bridge,
-                                   const std::optional<Mac>& mac) {
-  MS_TRY(auto found, list_ports(socket));
-  const auto ports = ports_of(found);
+Result<PortIndex> Ports::port_of(const std::string& sandbox, const IfName& bridge, const std::optional<Mac>& mac) {
+  MS_TRY(const auto ports, observe());
   for (auto& [index, port] : ports) {
-    const auto& link = found.at(static_cast<int>(index));
-    auto other = link.other_end_in ? found.end() : found.find(link.other_end);
-    if (mac && port.bridge == bridge && other != found.end() && other->second.mac == mac) return index;
+    const auto& link = found_.at(static_cast<int>(index));
+    auto other = link.other_end_in ? found_.end() : found_.find(link.other_end);
+    if (mac && port.bridge == bridge && other != found_.end() && other->second.mac == mac) return index;
   }
   MS_TRY(auto netns, open_netns(sandbox));
-  MS_TRY(auto id, number_of(socket, netns));  // given, at the latest, as the listing named it
+  MS_TRY(auto id, number_of(socket_, netns));  // given, at the latest, as the listing or a message named it
   for (auto& [index, port] : ports)
-    if (id && port.bridge == bridge && found.at(static_cast<int>(index)).other_end_in == id) return index;
+    if (id && port.bridge == bridge && found_.at(static_cast<int>(index)).other_end_in == id) return index;
   return Error{Errc::not_found, 0, "no port of " + bridge.str() + " leads to sandbox " + sandbox};
 }
 

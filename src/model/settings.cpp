@@ -14,7 +14,6 @@ constexpr std::string_view kModeKey = "microseg.mode", kDenyKey = "microseg.deny
                            kEncodingKey = "microseg.encoding", kPublishKey = "microseg.publish";
 constexpr std::string_view kMtuKey = "com.docker.network.driver.mtu";
 constexpr std::string_view kPrefixKey = "com.docker.network.container_iface_prefix";
-constexpr std::uint16_t kMtuAcrossHosts = 1450;  // what VXLAN over IPv4 leaves of an underlay's 1500
 
 Error bad_option(std::string_view key, std::string_view expected, std::string_view found) {
   return {Errc::invalid, 0, fmt::format("option {}: expected {}, found {}", key, expected, shown(found))};
@@ -76,13 +75,22 @@ Status read_option(Settings& out, const std::string& key, const std::string& val
 
 }  // namespace
 
+std::uint16_t mtu_of(const Network& network) {
+  constexpr std::uint16_t kEthernet = 1500;
+  // Outer IP 20 or 40, UDP 8, VXLAN 8, inner Ethernet 14.
+  constexpr std::uint16_t kVxlanOverIpv4 = 50, kVxlanOverIpv6 = 70;
+  if (network.settings.mtu) return *network.settings.mtu;
+  if (!network.settings.spans_hosts()) return kEthernet;
+  const auto& self = network.underlay.self;
+  return kEthernet - (self && !self->is_v4() ? kVxlanOverIpv6 : kVxlanOverIpv4);
+}
+
 Result<Settings> parse_settings(const Options& options) {
   Options by_key;
   for (auto& [key, value] : options)
     if (!by_key.emplace(lower(key), value).second)
       return Error{Errc::invalid, 0, fmt::format("option {} is given twice, in different case", shown(lower(key)))};
   Settings out;
-  if (by_key.contains(std::string(kEncodingKey))) out.mtu = kMtuAcrossHosts;
   for (auto& [key, value] : by_key) MS_CHECK(read_option(out, key, value));
   // Each source fits by itself; together they must too, in length and in classes.
   MS_TRY(auto whole, policy::parse(out.policy, "options microseg.policy and microseg.policy.*, taken together"));

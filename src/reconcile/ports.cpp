@@ -29,9 +29,6 @@ Plan plan_ports(const std::optional<GatewayPorts>& desired, const Segment& obser
   Plan out;
   std::optional<GatewayPorts> wanted;
   if (desired) wanted = placed(*desired, observed);
-  if (wanted)
-    for (auto& [index, binding] : wanted->bound)
-      if (!is_bound(observed.ports.at(index), binding.mac)) out.push_back(BindPort{index, binding.mac});
   // Before the table forgets that they were ours.
   if (observed.table)
     for (auto& [index, binding] : render::bindings_of(*observed.table)) {
@@ -48,6 +45,11 @@ Plan plan_ports(const std::optional<GatewayPorts>& desired, const Segment& obser
     table = render::ports_table(*wanted, elsewhere);
   }
   for (auto& op : plan_host(table, observed.table)) out.push_back(std::move(op));
+  // The table says already who may send what by them, and from then on the container may speak; these may have to wait for
+  // whoever else changes links.
+  if (wanted)
+    for (auto& [index, binding] : wanted->bound)
+      if (!is_bound(observed.ports.at(index), binding.mac)) out.push_back(BindPort{index, binding.mac});
   return out;
 }
 

@@ -47,7 +47,7 @@ Link link_of(const model::Network& network, const model::Endpoint& endpoint) {
   Link link;
   link.alias = "microseg:" + endpoint.id.str();
   link.mac = Mac::local(hash_of(network.id.str()));  // one gateway MAC per network: a restored link keeps it
-  link.mtu = network.settings.mtu;
+  link.mtu = model::mtu_of(network);
   link.peer.mac = endpoint.mac;
   link.peer.sandbox = endpoint.sandbox;
   link.peer.prefix = network.settings.interface_prefix;
@@ -166,7 +166,7 @@ std::optional<Vxlan> vxlan_of(const model::Network& network, std::span<const mod
   out.port = port;
   out.local = *self;
   out.mac = Mac::local(number_of(*self));
-  out.mtu = network.settings.mtu;
+  out.mtu = model::mtu_of(network);
   out.addresses = own_addresses(network, *self);
   for (auto& subnet : network.subnets) out.routes.insert(subnet.pool.network());
   // A tunnel is of one family: a peer of the other one cannot be reached by it.

@@ -117,6 +117,39 @@ bool is_plain(const BridgePort& port) { return !port.isolated && port.learning &
 TYPE_TO_STRING(FakePorts);
 TYPE_TO_STRING(LinuxPorts);
 
+TEST_CASE("ports are followed by what the kernel tells: a fresh look shows the same after every change by others") {
+  LinuxPorts k;
+  CHECK(seen_at(k).ports.empty());
+  (void)k.plug(kBridge, "vetha");
+  (void)k.plug(kBridge, "vethb");
+  (void)k.plug(kOther, "vethf");
+  const char* changes[] = {"bridge link set dev vetha isolated on",
+                           "bridge link set dev vetha learning off",
+                           "echo 1 >/sys/class/net/vethb/brport/isolated",
+                           "bridge fdb add 02:00:00:00:00:07 dev vetha master static sticky",
+                           "bridge fdb add 02:00:00:00:00:08 dev vetha master static",
+                           "bridge fdb replace 02:00:00:00:00:07 dev vetha master static",
+                           "bridge fdb add 02:00:00:00:00:09 dev vetha master static sticky",
+                           "bridge fdb del 02:00:00:00:00:09 dev vetha master",
+                           "ip link set vethb down && ip link set vethb name vethc",
+                           "ip link set vethf master docker_gwbridge",
+                           "ip link set vetha nomaster",
+                           "ip link set vetha master br-other",
+                           "ip link del vetha",
+                           "ip link set vethc master br-other && ip link set vethf nomaster && ip link del vethf",
+                           "for i in $(seq 2000); do ip link set vethc alias a$i; done"};  // more than a socket holds
+  k.host.run("mount -t sysfs sysfs /sys");
+  for (auto* change : changes) {
+    CAPTURE(change);
+    k.host.run(change);
+    const auto followed = seen_at(k).ports;
+    auto fresh = kernel::make_linux_kernel("/tmp/segments").value();
+    CHECK(followed == fresh->observe(kHostPorts, {}).value().ports);
+  }
+  k.host.run("umount /sys");
+  for (auto* link : {"vethc"}) (void)k.host.output_of(std::string("ip link del ") + link);
+}
+
 TEST_CASE_TEMPLATE("ports of every bridge are seen, and which container each leads to", K, FakePorts, LinuxPorts) {
   K k;
   CHECK(seen_at(k).ports.empty());

@@ -248,6 +248,16 @@ std::vector<std::size_t> places_of(Reader reader, const std::string& bytes) {
   return out;
 }
 
+// The same as news of each kind.
+void read_news(FoundPorts& ports, const nlmsghdr* nlh) {
+  for (std::uint16_t type : {RTM_NEWLINK, RTM_NEWNEIGH, RTM_DELNEIGH, RTM_DELLINK}) {
+    std::string copy(reinterpret_cast<const char*>(nlh), nlh->nlmsg_len);
+    auto* news = reinterpret_cast<nlmsghdr*>(copy.data());
+    news->nlmsg_type = type;
+    take_port_news(ports, news);
+  }
+}
+
 void read(Reader reader, const nlmsghdr* nlh) {
   Found found;
   kstate::Link link;
@@ -268,8 +278,8 @@ void read(Reader reader, const nlmsghdr* nlh) {
     case kVxlanLink: take_link(found, nlh); break;
     case kForwarding: take_forwarding(found, nlh); break;
     case kProxy: take_proxy(found, nlh); break;
-    case kPort: take_port(ports, nlh); break;
-    case kKept: take_kept(ports, nlh); break;
+    case kPort: take_port(ports, nlh), read_news(ports, nlh); break;
+    case kKept: take_kept(ports, nlh), read_news(ports, nlh); break;
     case kTableReader: (void)take_table(table, nlh, 1); break;
     case kChain: take_chain(table, nlh); break;
     case kRule: take_rule(table, nlh); break;

@@ -46,6 +46,7 @@ class FakeKernel final : public kernel::Kernel {
   Status apply(const std::string& name, const kstate::Op& op) override;
   Result<std::map<std::string, std::uint64_t>> counters(const std::string& name) override;
   void watch(std::function<void(const std::string&)> on_change) override { changed = std::move(on_change); }
+  void doubt() override {}
 
  private:
   kstate::Segment* find(const std::string& name);  // the host's is always there

@@ -15,12 +15,36 @@ const char* const kMtu = "com.docker.network.driver.mtu";
 std::string text(const Settings& s) {
   return fmt::format("{} {}{} vni={} mtu={} prefix={} policy={}{}", s.mode == Mode::enforce ? "enforce" : "monitor",
                      s.refusal == Refusal::reject ? "reject" : "drop",
-                     s.publish == Publish::explicitly ? " explicit" : "", s.vni ? std::to_string(*s.vni) : "-", s.mtu,
+                     s.publish == Publish::explicitly ? " explicit" : "", s.vni ? std::to_string(*s.vni) : "-", s.mtu ? std::to_string(*s.mtu) : "-",
                      s.interface_prefix, s.policy,
                      s.spans_hosts() ? " encoding=" + std::to_string(*s.encoding) : "");
 }
 
 }  // namespace
+
+TEST_CASE("the MTU of a network's links") {
+  struct {
+    const char* title;
+    Options options;
+    const char* self;
+    int mtu;
+  } rows[] = {
+      {"of one host", {}, "", 1500},
+      {"as given", {{kMtu, "9000"}}, "", 9000},
+      {"over IPv4", {{"microseg.encoding", "1"}, {"microseg.vni", "7"}}, "192.0.2.1", 1450},
+      {"over IPv6", {{"microseg.encoding", "1"}, {"microseg.vni", "7"}}, "2001:db8::1", 1430},
+      {"over what is not known yet", {{"microseg.encoding", "1"}, {"microseg.vni", "7"}}, "", 1450},
+      {"as given, over IPv6", {{"microseg.encoding", "1"}, {"microseg.vni", "7"}, {kMtu, "8930"}}, "2001:db8::1", 8930},
+  };
+  for (auto& row : rows) {
+    CAPTURE(row.title);
+    Network network{.id = NetworkId::parse("aa").value(), .options = {}, .settings = {}, .subnets = {}, .name = {}, .labels = {},
+                    .applied = {}, .blocks = {}};
+    network.settings = parse_settings(row.options).value();
+    if (*row.self) network.underlay.self = Ip::parse(row.self).value();
+    CHECK(mtu_of(network) == row.mtu);
+  }
+}
 
 TEST_CASE("settings out of driver options") {
   struct {
@@ -28,7 +52,7 @@ TEST_CASE("settings out of driver options") {
     Options options;
     const char* settings;
   } rows[] = {
-      {"none", {}, "enforce reject vni=- mtu=1500 prefix=eth policy="},
+      {"none", {}, "enforce reject vni=- mtu=- prefix=eth policy="},
       {"all",
        {{"microseg.mode", "monitor"},
         {"microseg.deny", "drop"},
@@ -40,28 +64,28 @@ TEST_CASE("settings out of driver options") {
        "monitor drop explicit vni=16777215 mtu=9000 prefix=net policy=allow a -> b"},
       {"the defaults, said",
        {{"microseg.mode", "enforce"}, {"microseg.deny", "reject"}, {"microseg.publish", "implicit"}, {"microseg.vni", "1"}},
-       "enforce reject vni=1 mtu=1500 prefix=eth policy="},
+       "enforce reject vni=1 mtu=- prefix=eth policy="},
       {"keys in any case",
        {{"MicroSeg.Mode", "monitor"}, {"MICROSEG.POLICY.Web", "allow A -> b"}},
-       "monitor reject vni=- mtu=1500 prefix=eth policy=allow A -> b"},
+       "monitor reject vni=- mtu=- prefix=eth policy=allow A -> b"},
       {"policies in key order, one per line",
        {{"microseg.policy.b", "allow b -> b # all of b"},
         {"microseg.policy", "allow c -> c;"},
         {"microseg.policy.A", "allow a -> a"}},
-       "enforce reject vni=- mtu=1500 prefix=eth policy=allow c -> c;\nallow a -> a\nallow b -> b # all of b"},
+       "enforce reject vni=- mtu=- prefix=eth policy=allow c -> c;\nallow a -> a\nallow b -> b # all of b"},
       {"an empty policy",
        {{"microseg.policy", " # nothing yet"}, {"microseg.policy.x", "allow a -> b"}},
-       "enforce reject vni=- mtu=1500 prefix=eth policy=allow a -> b"},
+       "enforce reject vni=- mtu=- prefix=eth policy=allow a -> b"},
       {"the limits of an MTU and a prefix",
        {{kMtu, "1280"}, {kPrefix, "abcdefghijklm"}},
        "enforce reject vni=- mtu=1280 prefix=abcdefghijklm policy="},
       {"what AllocateNetwork adds", {{"microseg.vni", "4242"}, {"microseg.encoding", "1"}},
-       "enforce reject vni=4242 mtu=1450 prefix=eth policy= encoding=1"},
+       "enforce reject vni=4242 mtu=- prefix=eth policy= encoding=1"},
       {"an MTU of its own across hosts", {{"MICROSEG.Encoding", "65535"}, {kMtu, "8950"}},
        "enforce reject vni=- mtu=8950 prefix=eth policy= encoding=65535"},
       {"what is not ours is left alone",
        {{"com.docker.network.bridge.name", "x"}, {"microsegment", "y"}, {"other.microseg.mode", "z"}, {"", ""}},
-       "enforce reject vni=- mtu=1500 prefix=eth policy="},
+       "enforce reject vni=- mtu=- prefix=eth policy="},
   };
   for (auto& row : rows) {
     CAPTURE(row.title);

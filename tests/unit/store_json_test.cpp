@@ -81,7 +81,7 @@ TEST_CASE("fields that an older microseg did not write take their defaults") {
   auto want = plain_network("aa");
   want.subnets = {{prefix("10.0.0.0/8"), {}}};
   CHECK(network.value() == want);
-  CHECK(network.value().settings.mtu == 1500);
+  CHECK(!network.value().settings.mtu);
 }
 
 TEST_CASE("rows that could be misread are refused") {

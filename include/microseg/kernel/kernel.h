@@ -64,6 +64,9 @@ class Kernel {
   // From now on calls `changed` with a segment's name, on another thread, after anybody but us changed something in
   // it or events were lost. Once at most.
   virtual void watch(std::function<void(const std::string&)> changed) = 0;
+
+  // What is known from the kernel's own messages alone is asked for anew at its next use.
+  virtual void doubt() = 0;
 };
 
 // A must-have or nice-to-have of the running kernel.

@@ -31,8 +31,7 @@ struct Settings {
   // microseg.encoding: how the manager's microseg numbers classes (policy::kEncodingVersion there). Its AllocateNetwork
   // adds it, so a network that has it spans hosts.
   std::optional<std::uint32_t> encoding;
-  // com.docker.network.driver.mtu, 1280..65535 (IPv6 needs 1280). Without it 1500, or 1450 where the network spans hosts.
-  std::uint16_t mtu = 1500;
+  std::optional<std::uint16_t> mtu;        // com.docker.network.driver.mtu, 1280..65535 (IPv6 needs 1280); see mtu_of
   std::string interface_prefix = "eth";    // com.docker.network.container_iface_prefix
   std::string policy;                      // microseg.policy and microseg.policy.*, in key order, one per line
   bool spans_hosts() const { return encoding.has_value(); }
@@ -96,6 +95,10 @@ struct Network {
   std::int64_t created_ms = 0;
   auto operator<=>(const Network&) const = default;
 };
+
+// The MTU of the network's links, bytes of an inner IP packet: as given, else 1500, or what VXLAN leaves of that where the
+// network spans hosts (RFC 7348, section 5): 1450, or 1430 where the hosts know each other by IPv6 addresses.
+std::uint16_t mtu_of(const Network& network);
 
 // Where an endpoint's service name came from.
 enum class IdentitySource { endpoint_option, container_label, swarm_label, compose_label, container_name };

@@ -1,7 +1,7 @@
 // The same for the ports of the gateway bridge (kernel::kHostPorts): desired, observed -> ordered ops. Pure.
 //
-// A port is isolated before its addresses are let through, and is left as it was found only where a table of ours says
-// that we had bound it. Ports of others are never changed.
+// The table lets an address through by its own port alone before the port is isolated. A port is left as it was found only
+// where a table of ours says that we had bound it. Ports of others are never changed.
 #pragma once
 
 #include <optional>
