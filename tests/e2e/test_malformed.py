@@ -12,7 +12,7 @@ from lab import container, driver, segment
 from lab.engine_api import wait_until
 from lab.host import read
 from lab.microsegd import DriverError, Legacy
-from lab.registry import expect, test
+from lab.registry import ALL, expect, test
 
 POLICY = "allow web -> db : 5432"
 ID = "ab" * 32
@@ -238,3 +238,21 @@ def malformed_labels(context):
         host.api.call("DELETE", "/networks/" + name)
     expect(microseg.json("status")["problems"] == [], f"afterwards: {microseg.json('status')['problems']}")
     return f"{quarantined} networks with a broken policy in their labels: all quarantined, all reported by status and log"
+
+
+# Two names and fifteen selectors; and what is wrong with that, and with a typing error, as `docker network create` says it.
+TOO_BIG = "allow a -> b\n" + "\n".join(f"allow {{l{n}}} -> b" for n in range(15))
+REFUSED = [({"microseg.policy": TOO_BIG}, "98304 classes"), ({"microseg.policy": "allow web > api"}, "line 1, column 11: expected '->'"),
+           ({"microseg.polcy": "allow web -> api"}, "microseg.policy")]
+
+
+@test("refused at create", engines=ALL)
+def refused_at_create(context):
+    host, microseg = context.machine()
+    for options, why in REFUSED:
+        flags = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
+        done = host.docker("network", "create", "-d", microseg.driver, *flags, "wrong", check=False)
+        expect(done.returncode != 0 and why in done.stderr, f"docker network create with {options}: exit {done.returncode}, said {done.stderr}")
+    networks = host.docker("network", "ls", "-q", "--filter", "name=wrong").stdout.split()
+    expect(not networks and microseg.json("networks")["networks"] == [], f"left behind: {networks} {microseg.json('networks')}")
+    return f"{len(REFUSED)} networks refused by docker network create, 98304 classes with that sum among them; 0 left behind"

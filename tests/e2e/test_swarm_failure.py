@@ -28,7 +28,7 @@ class Pair:
         wait_until(self.streams.flowing, 10, f"the streams on {self.node.name} flow")
 
 
-@swarm_test("failure", spoils=True)
+@swarm_test("failure", ("swarm", "swarm mixed"), spoils=True)
 def failure(context):
     """Nothing is cleaned up: Docker itself may take minutes until a manager that was cut off is one again."""
     swarm = context.swarm()
