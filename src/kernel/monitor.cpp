@@ -65,6 +65,27 @@ bool is_learnt(const nlmsghdr* nlh) {
   return !ours;
 }
 
+// The table `local` is the kernel's own: it follows addresses, and a link's carrier.
+bool is_of_table_local(const nlmsghdr* nlh) {
+  if (nlh->nlmsg_type != RTM_NEWROUTE && nlh->nlmsg_type != RTM_DELROUTE) return false;
+  auto* rtm = header_of<rtmsg>(nlh);
+  return rtm && rtm->rtm_table == RT_TABLE_LOCAL;
+}
+
+// A link's carrier comes and goes with its container, and nothing else of it has changed: looking at the whole segment for
+// that would take the kernel's lock while containers start.
+bool repeats(Found& last, const nlmsghdr* nlh) {
+  if (nlh->nlmsg_type != RTM_NEWLINK && nlh->nlmsg_type != RTM_DELLINK) return false;
+  auto* ifi = header_of<ifinfomsg>(nlh);
+  if (!ifi) return false;
+  const auto before = last.links.extract(ifi->ifi_index);
+  if (nlh->nlmsg_type == RTM_DELLINK) return false;
+  take_link(last, nlh);
+  auto now = last.links.find(ifi->ifi_index);
+  return now != last.links.end() && !before.empty() && before.mapped().first == now->second.first &&
+         before.mapped().second.same_as(now->second.second);
+}
+
 }  // namespace
 
 Monitor::Monitor(std::function<void(const std::string&)> changed)
@@ -154,7 +175,7 @@ void Monitor::forget(const std::string& segment) {
 }
 
 // Reads all that waits; true when any of it was not caused by us, or was lost.
-bool Monitor::drain(const Watched& watched, const Fd& socket) const {
+bool Monitor::drain(Watched& watched, const Fd& socket) {
   bool foreign = false;
   alignas(nlmsghdr) char buffer[32768];
   for (;;) {
@@ -168,7 +189,8 @@ bool Monitor::drain(const Watched& watched, const Fd& socket) const {
     int len = static_cast<int>(n);
     for (auto* nlh = reinterpret_cast<nlmsghdr*>(buffer); mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len)) {
       if (!concerns(watched, socket, nlh)) continue;
-      if (&socket == &watched.route && is_learnt(nlh)) continue;
+      if (&socket == &watched.route && (is_learnt(nlh) || is_of_table_local(nlh))) continue;
+      if (&socket == &watched.route && !watched.only_ports && repeats(watched.last, nlh)) continue;
       auto& own = watched.own_ports;
       if (std::find(own.begin(), own.end(), nlh->nlmsg_pid) == own.end()) foreign = true;
     }

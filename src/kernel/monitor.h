@@ -12,6 +12,7 @@
 
 #include "microseg/base/fd.h"
 #include "nft.h"
+#include "observers.h"
 
 struct nlmsghdr;
 
@@ -37,10 +38,11 @@ class Monitor {
     std::vector<std::uint32_t> own_ports;
     std::optional<Family> only_table{};  // whichever else there are
     bool only_ports = false;             // of all links
+    Found last{};                        // what was last told of each link of ours
   };
   void run();
   void follow(const std::string& name, Watched watched);
-  bool drain(const Watched& watched, const Fd& socket) const;
+  static bool drain(Watched& watched, const Fd& socket);
   static bool concerns(const Watched& watched, const Fd& socket, const nlmsghdr* nlh);
   void wake() const;
 

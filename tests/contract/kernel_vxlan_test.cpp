@@ -455,3 +455,23 @@ TEST_CASE("what is learnt and forgotten is not told") {
   CHECK(k.told.so_far() == before);
   k.settle();  // it does tell of other things
 }
+
+TEST_CASE("a link whose container's end comes up or goes down is no news; one that is changed itself is") {
+  WatchedSegment k;
+  const auto name = link_name(2).str();
+  must(k.kernel.apply(kName, kstate::SetSysctl{"net/ipv6/conf/default/addr_gen_mode", "1"}));  // as every segment has it
+  must(k.kernel.apply(kName, AddLink{link_name(2), link(2)}));  // the container's end is born here, with the same name
+  k.settle();
+  const int before = k.told.so_far();
+  for (auto* state : {"up", "down", "up"}) REQUIRE(std::system(fmt::format("ip link set {} {}", name, state).c_str()) == 0);
+  k.run(fmt::format("until ip link show {} | grep -q LOWER_UP; do :; done", name));
+  k.quiet();
+  CHECK(k.told.so_far() == before);
+  for (auto* row : {"down", "up", "mtu 1400", "address 02:00:00:00:00:99", "alias somebody", "name msother"}) {
+    CAPTURE(row);
+    const int so_far = k.told.so_far();
+    k.run(fmt::format("ip link set {} {}", name, row));
+    CHECK(k.told.more_than(so_far));
+    k.quiet();
+  }
+}
