@@ -70,9 +70,9 @@ struct Engine::Private {
     }
   }
   template <class F, class Answer = decltype(std::declval<F>()(std::declval<Core&>()))>
-  Answer view(F f) {
+  Answer view(F f, Queue::Turn turn = Queue::Turn::last) {
     try {
-      return queue.ask([&]() -> Answer { return core ? f(*core) : Answer{}; });
+      return queue.ask([&]() -> Answer { return core ? f(*core) : Answer{}; }, turn);
     } catch (const std::future_error&) {
       return Answer{};
     }
@@ -85,13 +85,17 @@ struct Engine::Private {
       std::lock_guard lock(mutex);
       if (!touched.insert(segment).second) return;
     }
-    queue.post([this, segment] {
-      {
-        std::lock_guard lock(mutex);
-        touched.erase(segment);
-      }
-      core->touched(segment);
-    });
+    // A port is bound to its address before its container speaks, or what that says is lost.
+    const auto turn = segment == kernel::kHostPorts ? Queue::Turn::next : Queue::Turn::last;
+    queue.post(
+        [this, segment] {
+          {
+            std::lock_guard lock(mutex);
+            touched.erase(segment);
+          }
+          core->touched(segment);
+        },
+        turn);
   }
 
   void wake(std::uint64_t& pokes) {

@@ -14,23 +14,26 @@ namespace microseg::engine {
 class Queue {
  public:
   using Work = std::function<void()>;
+  // `next` is for what a container that starts is waiting for without anybody's call: it overtakes calls that can wait.
+  enum class Turn { last, next };
 
   // Runs `f` on the engine's thread and returns what it returns, or throws what it throws. After stop(): throws
   // std::future_error (broken promise).
   template <class F>
-  auto ask(F f) -> decltype(f()) {
+  auto ask(F f, Turn turn = Turn::last) -> decltype(f()) {
     auto task = std::make_shared<std::packaged_task<decltype(f())()>>(std::move(f));
     auto answer = task->get_future();
-    post([task] { (*task)(); });
+    post([task] { (*task)(); }, turn);
     task.reset();
     return answer.get();
   }
 
-  void post(Work work) {
+  void post(Work work, Turn turn = Turn::last) {
     {
       std::lock_guard lock(mutex_);
       if (stopped_) return;
-      waiting_.push_back(std::move(work));
+      if (turn == Turn::next) waiting_.push_front(std::move(work));
+      else waiting_.push_back(std::move(work));
     }
     ready_.notify_one();
   }

@@ -109,7 +109,7 @@ void Engine::Private::gateways_loop() {
     const bool urgent = view([&](Core& c) {
       if (bridge) c.learn_gateways(bridge.value(), asked.time_since_epoch().count());
       return c.gateways_urgent();
-    });
+    }, Queue::Turn::next);
     pause = urgent ? kUrgent : kEach;
   }
 }

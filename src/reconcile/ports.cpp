@@ -1,5 +1,8 @@
 #include "microseg/reconcile/ports.h"
 
+#include <map>
+#include <utility>
+
 #include "microseg/reconcile/host.h"
 #include "microseg/render/ports_table.h"
 
@@ -23,30 +26,51 @@ GatewayPorts placed(GatewayPorts wanted, const Segment& observed) {
   return wanted;
 }
 
+// Ports that a table of ours says we had bound, and that are to be let go of; by their MACs alone, since their addresses
+// may be others' by now.
+std::map<PortIndex, PortBinding> released(const std::optional<GatewayPorts>& wanted, const Segment& observed) {
+  std::map<PortIndex, PortBinding> out;
+  if (!observed.table) return out;
+  for (auto& [index, binding] : render::bindings_of(*observed.table)) {
+    auto port = observed.ports.find(index);
+    const bool stays = wanted && wanted->bound.contains(index);
+    if (!stays && port != observed.ports.end() && is_bound(port->second, binding.mac)) out.emplace(index, PortBinding{binding.mac, {}});
+  }
+  return out;
+}
+
+std::optional<Table> table_of(const std::optional<GatewayPorts>& wanted, const Segment& observed) {
+  if (!wanted) return std::nullopt;
+  std::set<PortIndex> elsewhere;
+  for (auto& [index, port] : observed.ports)
+    if (port.bridge != wanted->bridge) elsewhere.insert(index);
+  return render::ports_table(*wanted, elsewhere);
+}
+
+void append(Plan& out, Plan more) {
+  for (auto& op : more) out.push_back(std::move(op));
+}
+
 }  // namespace
 
 Plan plan_ports(const std::optional<GatewayPorts>& desired, const Segment& observed) {
   Plan out;
   std::optional<GatewayPorts> wanted;
   if (desired) wanted = placed(*desired, observed);
-  // Before the table forgets that they were ours.
-  if (observed.table)
-    for (auto& [index, binding] : render::bindings_of(*observed.table)) {
-      auto port = observed.ports.find(index);
-      const bool stays = wanted && wanted->bound.contains(index);
-      if (!stays && port != observed.ports.end() && is_bound(port->second, binding.mac))
-        out.push_back(BindPort{index, std::nullopt});
+  auto table = observed.table;
+  // The table first: it says who may send what by which port, and a container that starts may speak from then on. Changing
+  // ports has to wait for whoever else changes links. A port is let go of before the table forgets that it was ours.
+  if (const auto going = released(wanted, observed); !going.empty()) {
+    if (wanted) {
+      auto both = *wanted;
+      both.bound.insert(going.begin(), going.end());
+      auto next = table_of(both, observed);
+      append(out, plan_host(next, table));
+      table = std::move(next);
     }
-  std::optional<Table> table;
-  if (wanted) {
-    std::set<PortIndex> elsewhere;
-    for (auto& [index, port] : observed.ports)
-      if (port.bridge != wanted->bridge) elsewhere.insert(index);
-    table = render::ports_table(*wanted, elsewhere);
+    for (auto& [index, binding] : going) out.push_back(BindPort{index, std::nullopt});
   }
-  for (auto& op : plan_host(table, observed.table)) out.push_back(std::move(op));
-  // The table says already who may send what by them, and from then on the container may speak; these may have to wait for
-  // whoever else changes links.
+  append(out, plan_host(table_of(wanted, observed), table));
   if (wanted)
     for (auto& [index, binding] : wanted->bound)
       if (!is_bound(observed.ports.at(index), binding.mac)) out.push_back(BindPort{index, binding.mac});

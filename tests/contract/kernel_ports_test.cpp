@@ -198,7 +198,7 @@ TEST_CASE_TEMPLATE("ports become ours, and are given back as they were", K, Fake
 
   auto fewer = wanted(a, b);
   fewer.bound.erase(b);
-  CHECK(become(k, fewer) == 2);  // given back, then one transaction
+  CHECK(become(k, fewer) == 3);  // the table without the addresses, the port, the table  // given back, then one transaction
   CHECK(is_plain(seen_at(k).ports.at(b)));
   CHECK(!is_plain(seen_at(k).ports.at(a)));
   become(k, std::nullopt);
@@ -228,6 +228,23 @@ TEST_CASE_TEMPLATE("a port that went, or is another bridge's, leaves its address
   become(k, wanted(a, o));
   const GatewayPorts left{kBridge, {}, {ip("172.18.0.3"), ip("172.18.0.4"), ip("172.18.0.9"), ip("fd18::3")}};
   CHECK(seen_at(k).table == render::ports_table(left, {o}));
+}
+
+TEST_CASE("who comes may speak before any port is changed, and a port is let go of before it is forgotten") {
+  FakePorts k;
+  const auto a = k.plug(kBridge, "vetha"), b = k.plug(kBridge, "vethb");
+  GatewayPorts first{kBridge, {{a, {kMacA, {ip("172.18.0.3")}}}}, {}}, second{kBridge, {{b, {kMacB, {ip("172.18.0.3")}}}}, {}};
+  become(k, first);
+  const auto plan = reconcile::plan_ports(second, seen_at(k));
+  REQUIRE(plan.size() == 4);
+  auto* opens = std::get_if<Nft>(&plan[0]);
+  REQUIRE(opens);
+  must(k.kernel.apply(kHostPorts, *opens));
+  const auto between = render::bindings_of(*seen_at(k).table);
+  CHECK(between.at(b) == second.bound.at(b));
+  CHECK(between.at(a) == PortBinding{kMacA, {}});  // ours still, and nobody's address
+  CHECK(to_text(Plan{plan[1]}) == to_text(Plan{BindPort{a, std::nullopt}}));
+  CHECK(to_text(Plan{plan[3]}) == to_text(Plan{BindPort{b, kMacB}}));
 }
 
 TEST_CASE_TEMPLATE("a dead daemon's table stays, tells what was bound, and is taken over", K, FakePorts, LinuxPorts) {
