@@ -183,7 +183,8 @@ class Core {
   // One is about to come to the bridge, or is there already.
   void expect_gateway(const Facts& facts);
   std::optional<kstate::GatewayPorts> desired_ports();
-  Status ports_round();
+  // `once_bound` is called when the table has bound the ports, before their own settings, which may have to wait.
+  Status ports_round(std::function<void()> once_bound = {});
 
   // Fills identity or quarantine reason from what is known; true when anything changed.
   bool place(model::Endpoint& endpoint, const Facts& facts) const;

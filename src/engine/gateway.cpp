@@ -4,6 +4,7 @@
 #include <chrono>
 #include <list>
 #include <set>
+#include <utility>
 
 #include "core.h"
 #include "microseg/base/log.h"
@@ -195,9 +196,9 @@ void Core::learn_gateways(const docker::GatewayBridge& listing, std::int64_t ask
         std::tie(addresses.v4, addresses.v6, addresses.mac);
     change.put_endpoints.push_back(endpoint);
   }
-  // Permissions come with the address: the port it is bound to first, so that nobody else can use it. The container may
+  // Permissions come with the address: what binds that to its port first, so that nobody else can use it. The container may
   // be about to speak, so the disk comes last: what is not stored is held after a restart, until Docker lists it.
-  (void)ports_round();
+  (void)ports_round([this] { (void)host_round(); });
   (void)host_round();
   if (change.put_endpoints.empty()) return;
   if (auto done = store_.write(change); !done)
@@ -237,7 +238,7 @@ std::optional<kstate::GatewayPorts> Core::desired_ports() {
   return out;
 }
 
-Status Core::ports_round() {
+Status Core::ports_round(std::function<void()> once_bound) {
   auto attempt = [&]() -> Status {
     const auto desired = desired_ports();
     MS_TRY(auto observed, kernel_.observe(kernel::kHostPorts, {}));
@@ -251,7 +252,10 @@ Status Core::ports_round() {
     ports_.present = std::move(present);
     if (plan.empty()) return {};
     log_debug("plan", {{"net", kernel::kHostPorts}, {"ops", kstate::to_text(plan)}});
-    for (auto& op : plan) MS_CHECK(kernel_.apply(kernel::kHostPorts, op));
+    for (auto& op : plan) {
+      if (std::holds_alternative<kstate::BindPort>(op) && once_bound) std::exchange(once_bound, nullptr)();
+      MS_CHECK(kernel_.apply(kernel::kHostPorts, op));
+    }
     return {};
   };
   if (!setup_.guards_gateway) return {};
