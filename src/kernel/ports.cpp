@@ -72,7 +72,7 @@ constexpr int kListAttempts = 5;
 Result<Ports> Ports::open(const Fd& netns) {
   MS_TRY(auto socket, NetlinkSocket::open(netns, NETLINK_ROUTE));
   auto news = subscribe(netns, NETLINK_ROUTE, {RTNLGRP_LINK, RTNLGRP_NEIGH});
-  if (!news.is_open()) return error_from_errno(errno, "subscribe to links");
+  if (!news.is_open()) return Error{Errc::unavailable, 0, "the kernel refuses to tell of links that change"};
   return Ports(std::move(socket), std::move(news));
 }
 
@@ -97,9 +97,12 @@ Status Ports::list() {
 bool Ports::read_news() {
   alignas(nlmsghdr) char buffer[32768];
   for (;;) {
-    const ssize_t n = ::recv(news_.get(), buffer, sizeof buffer, 0);
+    sockaddr_nl sender{};
+    socklen_t size = sizeof sender;
+    const ssize_t n = ::recvfrom(news_.get(), buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&sender), &size);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return n < 0 && errno == EAGAIN;
+    if (sender.nl_pid != 0) continue;  // not the kernel
     int len = static_cast<int>(n);
     for (auto* nlh = reinterpret_cast<nlmsghdr*>(buffer); mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len))
       take_port_news(found_, nlh);
@@ -137,16 +140,19 @@ Status Ports::bind(PortIndex port, const std::optional<Mac>& mac) {
 }
 
 Result<PortIndex> Ports::port_of(const std::string& sandbox, const IfName& bridge, const std::optional<Mac>& mac) {
-  MS_TRY(const auto ports, observe());
-  for (auto& [index, port] : ports) {
-    const auto& link = found_.at(static_cast<int>(index));
-    auto other = link.other_end_in ? found_.end() : found_.find(link.other_end);
-    if (mac && port.bridge == bridge && other != found_.end() && other->second.mac == mac) return index;
+  MS_CHECK(catch_up());
+  auto on_bridge = [&](const FoundPort& port) {
+    auto master = found_.find(port.master);
+    return master != found_.end() && master->second.name == bridge.str();
+  };
+  for (auto& [index, port] : found_) {
+    auto other = port.other_end_in ? found_.end() : found_.find(port.other_end);
+    if (mac && other != found_.end() && other->second.mac == mac && on_bridge(port)) return static_cast<PortIndex>(index);
   }
   MS_TRY(auto netns, open_netns(sandbox));
   MS_TRY(auto id, number_of(socket_, netns));  // given, at the latest, as the listing or a message named it
-  for (auto& [index, port] : ports)
-    if (id && port.bridge == bridge && found_.at(static_cast<int>(index)).other_end_in == id) return index;
+  for (auto& [index, port] : found_)
+    if (id && port.other_end_in == id && on_bridge(port)) return static_cast<PortIndex>(index);
   return Error{Errc::not_found, 0, "no port of " + bridge.str() + " leads to sandbox " + sandbox};
 }
 
