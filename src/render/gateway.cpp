@@ -75,6 +75,11 @@ void accept_errors(Chain& chain) {
   for (auto* f : kFamilies) chain.rules.push_back(rule({is(*f), transport_is(f->icmp), state_is(kRelated), accept()}));
 }
 
+// Packets of this direction, by what their connection is.
+void allow(Chain& chain, const Family& f, char direction, const Fragment& what) {
+  chain.rules.push_back(rule({is(f), direction_is(direction), what, accept()}));
+}
+
 void refuse(Chain& chain, const char* counter) {
   chain.rules.push_back(count(counter));
   chain.rules.push_back(rule({state_is(kNew), transport_is(kTcp), {Reject{Reject::Kind::tcp_reset}}}));
@@ -88,13 +93,10 @@ Chain from_ours() {
   accept_own_errors(chain);
   chain.rules.push_back(rule({state_is(kInvalid), dropped("egress")}));
   for (auto* f : kFamilies) {
-    auto allow = [&](char direction, const Fragment& what) {
-      chain.rules.push_back(rule({is(*f), direction_is(direction), what, accept()}));
-    };
-    allow(kOriginal, pair(*f, kOriginal, f->source, kOut));
-    allow(kOriginal, pair(*f, kOriginal, f->source, kResolve));
-    allow(kReply, rule({translated(), service(*f, kReply, f->source, kPublished)}));
-    allow(kReply, pair(*f, kReply, f->source, kIn));
+    allow(chain, *f, kOriginal, pair(*f, kOriginal, f->source, kOut));
+    allow(chain, *f, kOriginal, pair(*f, kOriginal, f->source, kResolve));
+    allow(chain, *f, kReply, rule({translated(), service(*f, kReply, f->source, kPublished)}));
+    allow(chain, *f, kReply, pair(*f, kReply, f->source, kIn));
   }
   refuse(chain, "egress");
   return chain;
@@ -104,13 +106,10 @@ Chain to_ours() {
   Chain chain;
   accept_errors(chain);
   for (auto* f : kFamilies) {
-    auto allow = [&](char direction, const Fragment& what) {
-      chain.rules.push_back(rule({is(*f), direction_is(direction), what, accept()}));
-    };
-    allow(kReply, pair(*f, kReply, f->target, kOut));
-    allow(kReply, pair(*f, kReply, f->target, kResolve));
-    allow(kOriginal, rule({translated(), service(*f, kOriginal, f->target, kPublished)}));
-    allow(kOriginal, pair(*f, kOriginal, f->target, kIn));
+    allow(chain, *f, kReply, pair(*f, kReply, f->target, kOut));
+    allow(chain, *f, kReply, pair(*f, kReply, f->target, kResolve));
+    allow(chain, *f, kOriginal, rule({translated(), service(*f, kOriginal, f->target, kPublished)}));
+    allow(chain, *f, kOriginal, pair(*f, kOriginal, f->target, kIn));
   }
   chain.rules.push_back(dropped("ingress"));
   return chain;
@@ -121,14 +120,11 @@ Chain to_host() {
   accept_own_errors(chain);
   chain.rules.push_back(rule({state_is(kInvalid), dropped("to_host")}));
   for (auto* f : kFamilies) {
-    auto allow = [&](char direction, const Fragment& what) {
-      chain.rules.push_back(rule({is(*f), direction_is(direction), what, accept()}));
-    };
     for (auto* set : {kToHost, kProxied})
-      allow(kOriginal, service(*f, kOriginal, f->source, set));
-    allow(kOriginal, pair(*f, kOriginal, f->source, kResolve));
+      allow(chain, *f, kOriginal, service(*f, kOriginal, f->source, set));
+    allow(chain, *f, kOriginal, pair(*f, kOriginal, f->source, kResolve));
     for (auto* set : {kFromHost, kPublished})
-      allow(kReply, service(*f, kReply, f->source, set));
+      allow(chain, *f, kReply, service(*f, kReply, f->source, set));
   }
   refuse(chain, "to_host");
   return chain;
@@ -144,15 +140,12 @@ Chain from_host() {
                                 accept()}));
   chain.rules.push_back(rule({transport_is(kTcp), state_is(kRelated), is_reset(), accept()}));
   for (auto* f : kFamilies) {
-    auto allow = [&](char direction, const Fragment& what) {
-      chain.rules.push_back(rule({is(*f), direction_is(direction), what, accept()}));
-    };
     // Published ports without translation too: docker-proxy connects to the container itself.
     for (auto* set : {kFromHost, kPublished})
-      allow(kOriginal, service(*f, kOriginal, f->target, set));
+      allow(chain, *f, kOriginal, service(*f, kOriginal, f->target, set));
     for (auto* set : {kToHost, kProxied})
-      allow(kReply, service(*f, kReply, f->target, set));
-    allow(kReply, pair(*f, kReply, f->target, kResolve));
+      allow(chain, *f, kReply, service(*f, kReply, f->target, set));
+    allow(chain, *f, kReply, pair(*f, kReply, f->target, kResolve));
   }
   chain.rules.push_back(dropped("from_host"));
   return chain;
