@@ -37,6 +37,6 @@ def starts(context):
                f"({arrived} allowed ones); connect median {ms[len(ms) // 2]:.2f} ms, slowest {ms[-1]:.1f} ms, {late} at the second attempt")
     expect(accepted == STARTS and leaked == 0, figures + f"; not accepted: "
            f"{[r for r in results if r['allowed'] != 'accepted'][:5]}")
-    expect(late <= STARTS // 20, figures + ": containers speak before their ports are found")
+    expect(late <= STARTS // 10, figures + ": containers speak before their ports are found")
     expect(arrived >= STARTS, figures + "; the world's counter does not count")
     return figures
