@@ -106,10 +106,11 @@ void Engine::Private::gateways_loop() {
   while (wait(pause, gateway_pokes, seen)) {
     const auto asked = steady_clock::now();
     auto bridge = list_gateways(*config.docker, asked + std::chrono::seconds(1));
-    const bool urgent = view([&](Core& c) {
+    const auto learn = [&](Core& c) {
       if (bridge) c.learn_gateways(bridge.value(), asked.time_since_epoch().count());
       return c.gateways_urgent();
-    }, Queue::Turn::next);
+    };
+    const bool urgent = view(learn, Queue::Turn::next);  // a container may wait for its address
     pause = urgent ? kUrgent : kEach;
   }
 }

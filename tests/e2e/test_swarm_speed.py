@@ -9,7 +9,7 @@ ROUNDS = 7
 MILLISECONDS = 250
 
 
-@swarm_test("speed")
+@swarm_test("speed", ("swarm", "swarm mixed"))
 def speed(context):
     swarm = context.swarm()
     first, second, _ = swarm.nodes
