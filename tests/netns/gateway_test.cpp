@@ -44,6 +44,7 @@ struct Site {
       (void)inside->run(fmt::format("ip link set eth0 up && ip address add {0}{2}/24 dev eth0 && ip -6 address add {1}{2}/64 dev eth0 nodad "
                                     "&& ip route add default via {0}1 && ip -6 route add default via {1}1",
                                     subnet4, subnet6, n));
+      host->await(link);
     }
     (void)host->run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.icmp_ratelimit=0 "
                     "net.ipv6.icmp.ratelimit=0");

@@ -47,6 +47,7 @@ void plug_in(const Netns& wire, const Netns& netns, unsigned n) {
                        netns.path()));
   netns.run(fmt::format("ip addr add 10.77.0.{0}/24 dev u0 && ip addr add fd77::{0}/64 dev u0 nodad && "
                         "ip link set u0 up", n));
+  wire.await(fmt::format("w{}", n));
 }
 
 struct Underlay {
@@ -371,6 +372,8 @@ struct Containers {
                            "ip link add v{1} type veth peer name eth0 netns {2} && ip link set v{1} master {0} up",
                            bridge, net, netns.path()));
     netns.run(fmt::format("ip addr add {0}.2/24 dev eth0 && ip link set eth0 up && ip route add default via {0}.1", net));
+    x.here.await("v" + bridge);
+    x.here.await(bridge);
   }
 };
 

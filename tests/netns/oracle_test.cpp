@@ -211,6 +211,7 @@ struct World {
       identities.emplace_back();
       taps.push_back(std::make_unique<Tap>(box.netns));
       const auto segment = Netns::open("/tmp/oracle/" + request.id.brief());
+      segment.await(box.link());
       headers.push_back(mac(segment.mac_of(box.link()).str()) + mac(box.endpoint.mac->str()));
     }
   }

@@ -33,6 +33,8 @@ struct Container {
                " master " + bridge + " up");
     netns.run("ip link set eth1 up && ip address add " + v4.str() + "/24 dev eth1 && ip -6 address add " + v6.str() +
               "/64 dev eth1 nodad && ip route add default via " + net4 + ".1");
+    host().await(link);
+    host().await(bridge);
     index = if_nametoindex(link.c_str());
     tap = std::make_unique<Tap>(netns, "eth1");
   }

@@ -110,6 +110,8 @@ void join(const Host& a, const Host& b) {
                                "ip route add {2}/32 dev to{1} src {0}",
                                here.address().str(), there.n, there.address().str()));
   }
+  a.netns.await(fmt::format("to{}", b.n));
+  b.netns.await(fmt::format("to{}", a.n));
 }
 
 // Whether a tunnel's frame came in at this link, or comes soon.

@@ -24,6 +24,8 @@ void join(const Host& a, const Host& b) {
     here.netns().run(fmt::format("ip addr replace {0}/32 dev lo; ip link set to{1} up; ip route add {2}/32 dev to{1} src {0}",
                                  here.address().str(), there.number(), there.address().str()));
   }
+  a.netns().await(fmt::format("to{}", b.number()));
+  b.netns().await(fmt::format("to{}", a.number()));
 }
 
 }  // namespace
@@ -49,6 +51,7 @@ Container& Host::start(const std::string& service, unsigned last, policy::Labels
   if (out.endpoint.identity) out.endpoint.identity->identity.labels = std::move(labels);
   out.endpoint.sandbox = out.netns.path();
   become();
+  segment().await(out.link());
   return out;
 }
 

@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -126,6 +128,23 @@ Mac Netns::mac_of(const std::string& link) const {
   auto* b = reinterpret_cast<const unsigned char*>(request.ifr_hwaddr.sa_data);
   return Mac::parse(fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", b[0], b[1], b[2], b[3], b[4], b[5]))
       .value();
+}
+
+void Netns::await(const std::string& link) const {
+  constexpr int kPatience = 5000;  // ms
+  const Fd events = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE);
+  sockaddr_nl links{};
+  links.nl_family = AF_NETLINK;
+  links.nl_groups = RTMGRP_LINK;
+  must(::bind(events.get(), reinterpret_cast<sockaddr*>(&links), sizeof links) == 0, "hear of links");
+  // Asked after listening began, so a change between the two is heard of.
+  while (run("ip -o link show dev " + link).find(" state UP ") == std::string::npos) {
+    pollfd waiting{events.get(), POLLIN, 0};
+    if (::poll(&waiting, 1, kPatience) <= 0) fail(link + " did not come up");
+    char message[32768];
+    while (::recv(events.get(), message, sizeof message, 0) > 0) {
+    }
+  }
 }
 
 Netns host() { return Netns::open("/proc/self/ns/net"); }

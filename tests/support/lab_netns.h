@@ -32,6 +32,9 @@ class Netns {
   std::string output_of(const std::string& command) const;
   // Of a link inside.
   Mac mac_of(const std::string& link) const;
+  // Waits until a link inside can send: the kernel lets it do so a moment after its other end came up, and until then
+  // what it sends, the answer to the first ARP request say, is lost.
+  void await(const std::string& link) const;
 
  private:
   Fd fd_;

@@ -75,6 +75,7 @@ Box& Lab::add(const NetworkId& network, const std::string& service, const std::v
   auto answered = need(engine_->create_endpoint(request));
   auto joined = need(engine_->join({network, request.id, box.sandbox}));
   plug(box, joined, answered, with_addresses);
+  segment(network).await(box.link());
   return box;
 }
 
