@@ -45,14 +45,14 @@ _microseg() {
   local choices=
   case ${words[0]}:${#words[@]} in
     :0) choices='status networks endpoints policy explain completion version' ;;
-    policy:1) choices='show apply remove' ;;
-    policy:2) choices=$(_microseg_names networks) ;;
-    policy:3)
-      if [[ ${words[1]} == apply ]]; then
+    policy:1) choices='check show apply remove' ;;
+    policy:2 | policy:3)
+      if [[ ${words[1]}:${#words[@]} == check:2 || ${words[1]}:${#words[@]} == apply:3 ]]; then
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
       fi
+      ((${#words[@]} == 2)) && choices=$(_microseg_names networks)
       ;;
     explain:1 | explain:2) choices=$(_microseg_names services) ;;
     explain:3) choices='icmp' ;;

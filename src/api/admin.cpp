@@ -78,6 +78,14 @@ Response policy(AdminCommands& commands, const Request& request, const std::stri
   return only(request, "GET, PUT or DELETE");
 }
 
+Response check(AdminCommands& commands, const Request& request) {
+  if (request.method != "POST") return only(request, "POST");
+  auto text = parse_policy_body(request.body);
+  if (!text) return bad_request(text.error());
+  auto view = commands.check_policy(text.value());
+  return view ? Response{200, to_json(view.value())} : failed(view.error());
+}
+
 Response explain(AdminCommands& commands, const Request& request) {
   auto query = parse_query(request.query);
   if (!query) return bad_request(query.error());
@@ -104,6 +112,7 @@ Response Admin::handle(const Request& request) const {
   if (path == "/v1/networks") return get ? networks_view(commands_) : only(request, "GET");
   if (path == "/v1/endpoints") return get ? endpoints(commands_, request) : only(request, "GET");
   if (path == "/v1/explain") return get ? explain(commands_, request) : only(request, "GET");
+  if (path == "/v1/check") return check(commands_, request);
   return {404, error_json("not_found", "no such call: " + request.method + " " + path.substr(0, 200))};
 }
 

@@ -135,6 +135,13 @@ std::string to_json(const engine::ExplainView& view, const std::string& port) {
                 {"note", view.note}});
 }
 
+std::string to_json(const engine::CheckView& view) {
+  return print({{"statements", view.statements},
+                {"classes", view.classes},
+                {"effective", view.effective},
+                {"across_hosts", view.across_hosts}});
+}
+
 std::string applied_json(const std::string& network, std::uint64_t version) {
   return print({{"network", network}, {"version", version}});
 }

@@ -17,6 +17,7 @@ std::string to_json(const std::vector<engine::EndpointView>& views);
 std::string to_json(const engine::PolicyView& view);
 // `port` as it was asked for.
 std::string to_json(const engine::ExplainView& view, const std::string& port);
+std::string to_json(const engine::CheckView& view);
 std::string applied_json(const std::string& network, std::uint64_t version);
 std::string removed_json(const std::string& network);
 std::string error_json(const std::string& code, const std::string& message);

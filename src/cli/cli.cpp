@@ -98,9 +98,8 @@ std::optional<std::string> read_all(std::istream& in) {
 std::variant<std::string, Failure> read_policy(const Arguments& args, std::istream& in) {
   if (args.file.empty() && &in == &std::cin && ::isatty(STDIN_FILENO) == 1)
     return Failure{kUsage,
-                   "no policy given; name a FILE, or pipe one in: echo 'allow web -> api : 8080' | microseg "
-                   "policy apply " +
-                       args.network};
+                   "no policy given; name a FILE, or pipe one in: echo 'allow web -> api : 8080' | microseg policy " +
+                       (args.network.empty() ? "check" : "apply " + args.network)};
   const bool standard = args.file.empty() || args.file == "-";
   errno = 0;
   std::ifstream file;
@@ -111,17 +110,27 @@ std::variant<std::string, Failure> read_policy(const Arguments& args, std::istre
                              (errno != 0 ? std::strerror(errno) : "read error") + "; check the path"};
 }
 
-Exit policy_apply(const Arguments& args, const Streams& io) {
-  auto text = read_policy(args, io.in);
-  if (auto* failure = std::get_if<Failure>(&text)) return fail(io, *failure);
-  const json body = {{"text", std::get<std::string>(text)}};
-  std::string printed;
+// As a call's body.
+std::variant<std::string, Failure> policy_body(const Arguments& args, std::istream& in) {
+  auto text = read_policy(args, in);
+  if (std::holds_alternative<Failure>(text)) return text;
   try {
-    printed = body.dump();
+    return json{{"text", std::get<std::string>(text)}}.dump();
   } catch (const json::exception&) {
-    return fail(io, {kUsage, "the policy is not UTF-8 text; save the file as UTF-8"});
+    return Failure{kUsage, "the policy is not UTF-8 text; save the file as UTF-8"};
   }
-  return ask(args, io, policy_call("PUT", args, printed), [&](auto& a) {
+}
+
+Exit policy_check(const Arguments& args, const Streams& io) {
+  auto body = policy_body(args, io.in);
+  if (auto* failure = std::get_if<Failure>(&body)) return fail(io, *failure);
+  return ask(args, io, {"POST", {"v1", "check"}, {}, std::get<std::string>(body)}, [](auto& a) { return show_check(a); });
+}
+
+Exit policy_apply(const Arguments& args, const Streams& io) {
+  auto body = policy_body(args, io.in);
+  if (auto* failure = std::get_if<Failure>(&body)) return fail(io, *failure);
+  return ask(args, io, policy_call("PUT", args, std::get<std::string>(body)), [&](auto& a) {
     return "applied version " + std::to_string(a.at("version").template get<std::uint64_t>()) + " to " + args.network +
            "\n";
   });
@@ -204,6 +213,9 @@ class Parser {
   void network_argument(CLI::App* app) {
     app->add_option("NETWORK", args_.network, "Name, id or unique id prefix of a network")->required()->type_name("");
   }
+  void file_argument(CLI::App* app) {
+    app->add_option("FILE", args_.file, "File with the policy; - or none: standard input")->type_name("");
+  }
   void network_option(CLI::App* app, const char* what) {
     app->add_option("--network", args_.network, what)->type_name("NETWORK");
   }
@@ -235,17 +247,21 @@ class Parser {
   }
 
   void build_policy() {
-    auto* policy = app_.add_subcommand("policy", "Show, apply or remove a network's policy");
+    auto* policy = app_.add_subcommand("policy", "Check, show, apply or remove a network's policy");
     common(*policy);
     policy->require_subcommand(1);
     network_argument(add(*policy, "show", "Show where a network's policy comes from and what is in force", policy_show,
                          "  microseg policy show app"));
+    file_argument(add(*policy, "check", "Tell whether a policy is valid, and how many classes it needs; changes nothing",
+                      policy_check,
+                      "  microseg policy check app.policy\n"
+                      "  echo 'allow web -> api : 8080' | microseg policy check"));
     auto* apply = add(*policy, "apply", "Replace the applied policy; in force when the command returns", policy_apply,
                       "  microseg policy apply app app.policy\n"
                       "  echo 'allow web -> api : 8080' | microseg policy apply app\n"
                       "  microseg policy apply app - < app.policy");
     network_argument(apply);
-    apply->add_option("FILE", args_.file, "File with the policy; - or none: standard input")->type_name("");
+    file_argument(apply);
     network_argument(add(*policy, "remove", "Remove the applied policy; options and labels stay in force",
                          policy_remove, "  microseg policy remove app"));
   }

@@ -51,14 +51,14 @@ _microseg() {
   local choices=
   case ${words[0]}:${#words[@]} in
     :0) choices='status networks endpoints policy explain completion version' ;;
-    policy:1) choices='show apply remove' ;;
-    policy:2) choices=$(_microseg_names networks) ;;
-    policy:3)
-      if [[ ${words[1]} == apply ]]; then
+    policy:1) choices='check show apply remove' ;;
+    policy:2 | policy:3)
+      if [[ ${words[1]}:${#words[@]} == check:2 || ${words[1]}:${#words[@]} == apply:3 ]]; then
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
       fi
+      ((${#words[@]} == 2)) && choices=$(_microseg_names networks)
       ;;
     explain:1 | explain:2) choices=$(_microseg_names services) ;;
     explain:3) choices='icmp' ;;
@@ -101,7 +101,7 @@ _microseg() {
     'status:show the health of the daemon'
     'networks:list networks with their counters'
     'endpoints:list endpoints'
-    'policy:show, apply or remove the policy of a network'
+    'policy:check, show, apply or remove the policy of a network'
     'explain:tell whether a connection is allowed'
     'completion:print the completion script of a shell'
     'version:print the version'
@@ -119,9 +119,11 @@ _microseg() {
         completion) _arguments $common '1:shell:(bash zsh fish)' ;;
         policy)
           if ((CURRENT == 2)); then
-            actions=('show:show sources and what is in force' 'apply:replace the applied policy'
-              'remove:remove the applied policy')
+            actions=('check:tell whether a policy is valid' 'show:show sources and what is in force'
+              'apply:replace the applied policy' 'remove:remove the applied policy')
             _describe -t actions action actions
+          elif [[ $words[2] == check ]]; then
+            _arguments $common '1:action:' '2:file:_files'
           elif [[ $words[2] == apply ]]; then
             _arguments $common '1:action:' '2:network:_microseg_networks' '3:file:_files'
           else
@@ -163,7 +165,7 @@ complete -c microseg -n "not __fish_seen_subcommand_from $commands" -l version -
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a status -d "Show the health of the daemon"
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a networks -d "List networks with their counters"
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a endpoints -d "List endpoints"
-complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a policy -d "Show, apply or remove a policy"
+complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a policy -d "Check, show, apply or remove a policy"
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a explain -d "Tell whether a connection is allowed"
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a completion -d "Print a completion script"
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a version -d "Print the version"
@@ -173,11 +175,11 @@ complete -c microseg -n "__fish_seen_subcommand_from endpoints explain" -l netwo
 complete -c microseg -n "__fish_seen_subcommand_from explain" -a "(__microseg_services)"
 complete -c microseg -n "__fish_seen_subcommand_from completion" -a "bash zsh fish"
 
-set -l actions show apply remove
+set -l actions check show apply remove
 complete -c microseg -n "__fish_seen_subcommand_from policy; and not __fish_seen_subcommand_from $actions" -a "$actions"
-complete -c microseg -n "__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from $actions" \
+complete -c microseg -n "__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from show apply remove" \
     -a "(__microseg_networks)"
-complete -c microseg -n "__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from apply" -F
+complete -c microseg -n "__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from check apply" -F
 )~";
 
 }  // namespace

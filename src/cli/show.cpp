@@ -116,6 +116,13 @@ std::string show_policy(const json& answer, std::int64_t now_ms) {
   return out + "\nIn force:\n" + (effective.empty() ? "  nothing: every connection is refused\n" : indented(effective));
 }
 
+std::string show_check(const json& answer) {
+  const auto across = text(answer, "across_hosts"), effective = printable(answer.at("effective").get<std::string>(), true);
+  return "The policy is valid: " + number(answer, "statements") + " statements, " + number(answer, "classes") + " classes\n" +
+         (across.empty() ? "" : "On a network that spans hosts it is refused: " + across + "\n") + "\n" +
+         (effective.empty() ? "  nothing: every connection is refused\n" : indented(effective));
+}
+
 std::string show_explain(const json& answer) {
   const auto statement = text(answer, "statement"), origin = text(answer, "origin"), reason = text(answer, "reason");
   std::string out = text(answer, "from") + " -> " + text(answer, "to") + " " + text(answer, "port") + ": " +

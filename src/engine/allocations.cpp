@@ -7,12 +7,22 @@ namespace microseg::engine {
 
 Result<model::Options> Allocations::allocate(const NetworkId& id, const model::Options& options,
                                              std::set<std::uint32_t> used) {
+  std::lock_guard lock(mutex_);
+  auto out = answer(id, options, std::move(used));
+  if (out)
+    refused_.erase(id);
+  else
+    refused_[id].why = out.error().text;
+  return out;
+}
+
+Result<model::Options> Allocations::answer(const NetworkId& id, const model::Options& options,
+                                           std::set<std::uint32_t> used) {
   MS_TRY(auto settings, model::parse_settings(options));
   const bool had_vni = settings.vni.has_value(), had_encoding = settings.encoding.has_value();
   if (!had_encoding) settings.encoding = policy::kEncodingVersion;
   MS_CHECK(check_across_hosts(settings));
 
-  std::lock_guard lock(mutex_);
   auto answer = options;
   // With both it is an earlier answer, this manager's or another's: nodes live by it, so nothing is asked of it.
   if (!had_vni || !had_encoding) {
@@ -32,6 +42,17 @@ Result<model::Options> Allocations::allocate(const NetworkId& id, const model::O
 void Allocations::free(const NetworkId& id) {
   std::lock_guard lock(mutex_);
   given_.erase(id);
+  refused_.erase(id);
+}
+
+std::map<NetworkId, Allocations::Refused> Allocations::refused() {
+  std::lock_guard lock(mutex_);
+  return refused_;
+}
+
+void Allocations::name(const NetworkId& id, const std::string& name) {
+  std::lock_guard lock(mutex_);
+  if (auto it = refused_.find(id); it != refused_.end()) it->second.name = name;
 }
 
 }  // namespace microseg::engine

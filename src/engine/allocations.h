@@ -20,9 +20,22 @@ class Allocations {
   Result<model::Options> allocate(const NetworkId& id, const model::Options& options, std::set<std::uint32_t> used);
   void free(const NetworkId& id);
 
+  // Networks that were refused when they were asked for last. Docker has answered the user by then, and tells nobody why
+  // such a network stays as it is.
+  struct Refused {
+    std::string why;
+    std::string name{};  // "" until it is known
+  };
+  std::map<NetworkId, Refused> refused();
+  // Of a refused one; others have none here.
+  void name(const NetworkId& id, const std::string& name);
+
  private:
+  Result<model::Options> answer(const NetworkId& id, const model::Options& options, std::set<std::uint32_t> used);
+
   std::mutex mutex_;
   std::map<NetworkId, std::uint32_t> given_;
+  std::map<NetworkId, Refused> refused_;
 };
 
 }  // namespace microseg::engine

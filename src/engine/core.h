@@ -131,6 +131,7 @@ class Core {
   struct Ports {
     std::set<kstate::PortIndex> present;  // of the gateway bridge
     std::set<Ip> unplaced;                // of ours, at a port that is not known yet
+    std::set<Ip> kept;                    // addresses that the table keeps from everybody but their own ports
     std::string trouble;
     std::optional<std::int64_t> retry_at;
   };
@@ -183,6 +184,8 @@ class Core {
   // One is about to come to the bridge, or is there already.
   void expect_gateway(const Facts& facts);
   std::optional<kstate::GatewayPorts> desired_ports();
+  // What the ports' table keeps now, whoever wrote it.
+  std::set<Ip> kept_addresses();
   // `once_bound` is called when the table has bound the ports, before their own settings, which may have to wait.
   Status ports_round(std::function<void()> once_bound = {});
 

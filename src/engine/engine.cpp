@@ -141,7 +141,9 @@ Result<model::Options> Engine::allocate_network(const NetworkId& id, const model
         if (auto vni = model::vni_in(other.options); vni && other.id != id) used.insert(*vni);
   }
   auto answer = p_->allocations.allocate(id, options, std::move(used)).in("allocate network " + id.brief());
-  if (answer)
+  if (!answer)
+    p_->wake_watcher();  // it finds out the network's name
+  else
     log_info("network allocated", {{"net", id.brief()}, {"vni", std::to_string(*model::vni_in(answer.value()))}});
   return answer;
 }
@@ -195,6 +197,12 @@ StatusView Engine::status() {
     out.health = "failed";
     out.problems = {"microseg is stopping"};
   }
+  for (auto& [id, refused] : p_->allocations.refused()) {
+    out.problems.push_back("network " + (refused.name.empty() ? id.brief() : refused.name) +
+                           " was refused when Swarm allocated it: " + refused.why +
+                           "; nothing can be attached to it: remove it (docker network rm) and create it again");
+    if (out.health == "ok") out.health = "degraded";
+  }
   out.version = p_->config.version;
   out.started_ms = p_->started_ms;
   std::lock_guard lock(p_->mutex);
@@ -223,5 +231,6 @@ Status Engine::remove_policy(const std::string& network) {
 Result<ExplainView> Engine::explain(const ExplainRequest& request) {
   return p_->with_core("explain", [&](Core& core) { return engine::explain(core, request); });
 }
+Result<CheckView> Engine::check_policy(const std::string& text) { return check(text); }
 
 }  // namespace microseg::engine

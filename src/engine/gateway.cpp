@@ -8,7 +8,9 @@
 
 #include "core.h"
 #include "microseg/base/log.h"
+#include "microseg/reconcile/host.h"
 #include "microseg/reconcile/ports.h"
+#include "microseg/render/ports_table.h"
 
 namespace microseg::engine {
 namespace {
@@ -122,6 +124,12 @@ render::Gateway Core::gateway() {
     if (it == all.end()) continue;
     const auto& sandbox = it->second;
     render::GatewayMember member{.v4 = addresses.v4, .v6 = addresses.v6};
+    // An address that others could use as well is ours and may do nothing.
+    const auto kept = [&](const std::optional<Ip>& ip) { return !ip || ports_.kept.contains(*ip); };
+    if (!kept(member.v4) || !kept(member.v6)) {
+      out.members.push_back(std::move(member));
+      continue;
+    }
     std::set<render::Port> published, proxied;
     Judged judged;
     for (auto* endpoint : sandbox) {
@@ -238,6 +246,13 @@ std::optional<kstate::GatewayPorts> Core::desired_ports() {
   return out;
 }
 
+std::set<Ip> Core::kept_addresses() {
+  const auto bridge = IfName::parse(gateways_.link());
+  auto seen = kernel_.observe(kernel::kHostPorts, {});
+  if (!bridge || !seen || !reconcile::does(seen->table, render::ports_table({bridge.value()}, {}))) return {};
+  return render::taken_in(*seen->table);
+}
+
 Status Core::ports_round(std::function<void()> once_bound) {
   auto attempt = [&]() -> Status {
     const auto desired = desired_ports();
@@ -250,17 +265,30 @@ Status Core::ports_round(std::function<void()> once_bound) {
     // The address behind a port that has gone may be one of ours next.
     if (!std::ranges::includes(present, ports_.present)) gateways_.doubt(steady_now());
     ports_.present = std::move(present);
-    if (plan.empty()) return {};
+    auto bound = [&] {
+      ports_.kept = ports_.unplaced;
+      if (!desired) return;
+      for (auto& [index, binding] : desired->bound) ports_.kept.insert(binding.addresses.begin(), binding.addresses.end());
+    };
+    if (plan.empty()) {
+      bound();
+      return {};
+    }
     log_debug("plan", {{"net", kernel::kHostPorts}, {"ops", kstate::to_text(plan)}});
     for (auto& op : plan) {
-      if (std::holds_alternative<kstate::BindPort>(op) && once_bound) std::exchange(once_bound, nullptr)();
+      if (std::holds_alternative<kstate::BindPort>(op) && once_bound) {
+        bound();
+        std::exchange(once_bound, nullptr)();
+      }
       MS_CHECK(kernel_.apply(kernel::kHostPorts, op));
     }
+    bound();
     return {};
   };
   if (!setup_.guards_gateway) return {};
   auto outcome = attempt();
   if (!outcome) outcome = attempt();  // a port may have gone between looking and doing
+  if (!outcome) ports_.kept = kept_addresses();
   if (!outcome && ports_.trouble != outcome.error().text)
     log_error("the gateway bridge's ports are not as desired; retrying", {{"error", outcome.error().text}});
   ports_.trouble = outcome ? "" : outcome.error().text;

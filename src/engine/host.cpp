@@ -11,21 +11,6 @@ namespace {
 
 constexpr std::int64_t kFirstRetryMs = 200, kLastRetryMs = 30'000;
 
-// Whether a table does what `least` does and lets in whom it lets in, whoever owns it and whoever else is in it.
-bool does(const std::optional<kstate::Table>& table, const kstate::Table& least) {
-  if (!table || table->dormant) return false;
-  for (auto& [name, chain] : least.chains) {
-    auto it = table->chains.find(name);
-    if (it == table->chains.end() || it->second != chain) return false;
-  }
-  for (auto& [name, set] : least.sets) {
-    auto it = table->sets.find(name);
-    if (it == table->sets.end() || it->second.type != set.type) return false;
-    if (!std::ranges::includes(*it->second.elements, *set.elements)) return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 std::set<render::Tunnel> Core::tunnels() const {
@@ -97,10 +82,10 @@ Status Core::host_round() {
     host_.open.clear();
     // It may stand all the same: for those who are in it already, or as a daemon left it that has not ended yet.
     auto seen = kernel_.observe(kernel::kHost, {});
-    host_.stands = setup_.guards_host && seen && does(seen->table, render::host_table(setup_.vxlan_port, {}));
+    host_.stands = setup_.guards_host && seen && reconcile::does(seen->table, render::host_table(setup_.vxlan_port, {}));
     if (host_.stands)
       for (auto& tunnel : wanted)
-        if (does(seen->table, render::host_table(setup_.vxlan_port, {tunnel}))) host_.open.insert(tunnel);
+        if (reconcile::does(seen->table, render::host_table(setup_.vxlan_port, {tunnel}))) host_.open.insert(tunnel);
   }
   set_host_trouble(outcome);
   // A device that had to go may come, one that stands behind nothing must go, a peer that was held back is let in.

@@ -45,6 +45,16 @@ Status check_across_hosts(const model::Settings& settings) {
   return {};
 }
 
+Result<CheckView> check(const std::string& text) {
+  MS_TRY(auto policy, policy::parse(text, "policy"));
+  const policy::Numbering numbering{1, policy::alphabet_of(policy)};
+  MS_CHECK(policy::check_fits(numbering.alphabet));
+  CheckView out{.statements = policy.statements.size(), .classes = policy::class_count(numbering.alphabet),
+                .effective = policy::print(policy), .across_hosts = {}};
+  if (auto facts = policy::compile(policy, numbering); !facts) out.across_hosts = facts.error().text;
+  return out;
+}
+
 Verdict judge(const model::Network& network, std::int64_t now_ms, bool with_docker) {
   Verdict out;
   out.blocks = network.blocks;

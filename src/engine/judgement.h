@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "microseg/engine/commands.h"
 #include "microseg/model/network.h"
 #include "microseg/render/segment.h"
 
@@ -36,6 +37,9 @@ inline constexpr const char* kLabelsUnknown = "the network's labels are not know
 // A policy in the options of a network that spans hosts, by itself: refuses (invalid) what could never be enforced.
 // Of an encoding that this microseg does not know nothing can be said, so nothing is refused.
 Status check_across_hosts(const model::Settings& settings);
+
+// A policy by itself, for a network that is still to be made. invalid: its first error, or the sum of its classes.
+Result<CheckView> check(const std::string& text);
 
 // All but the elements. `with_docker`: labels are known of endpoints whose container is; else of all, and empty.
 // Where the network spans hosts its classes are numbered from 1, once for the network's life: all hosts do it alike.

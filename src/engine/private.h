@@ -126,6 +126,7 @@ struct Engine::Private {
 
   bool compare_with_docker();
   bool resolve_all();
+  void name_refused();
   void resolve_loop();
   void peers_loop();
   void gateways_loop();

@@ -143,7 +143,7 @@ void Core::touched(const std::string& segment) {
 
 std::optional<std::int64_t> Core::retry_due() {
   if (host_.retry_at && *host_.retry_at <= now_()) (void)host_round();
-  if (ports_.retry_at && *ports_.retry_at <= now_()) (void)ports_round();
+  if (ports_.retry_at && *ports_.retry_at <= now_()) touched(kernel::kHostPorts);
   std::vector<NetworkId> due;
   for (auto& [id, runtime] : runtimes_)
     if (runtime.retry_at && *runtime.retry_at <= now_()) due.push_back(id);

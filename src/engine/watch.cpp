@@ -32,6 +32,17 @@ bool Engine::Private::compare_with_docker() {
   return again;
 }
 
+// Networks that the allocator was refused: their names, for people, until Docker has them no longer.
+void Engine::Private::name_refused() {
+  for (auto& [id, refused] : allocations.refused()) {
+    auto network = config.docker->network(id, steady_clock::now() + std::chrono::seconds(2));
+    if (network)
+      allocations.name(id, network->name);
+    else if (network.error().code == Errc::not_found)
+      allocations.free(id);
+  }
+}
+
 // One attempt for each network without a name and each endpoint without an identity; true when none is left.
 bool Engine::Private::resolve_all() {
   bool all = true;
@@ -66,6 +77,7 @@ void Engine::Private::resolve_loop() {
   std::uint64_t seen = 0;
   while (wait(pause, resolver_pokes, seen)) {
     const bool resolved = resolve_all();
+    name_refused();
     backoff = resolved ? kFirst : std::min(backoff * 2, kLast);
     if (steady_clock::now() >= next_compare)
       next_compare = steady_clock::now() + (compare_with_docker() ? kSoon : kIdle);
@@ -121,7 +133,7 @@ void Engine::watch_docker() {
   std::thread resolver([&p] { p.resolve_loop(); }), peers([&p] { p.peers_loop(); }),
       gateways([&p] { p.gateways_loop(); });
   auto on_event = [&p](const docker::Event& event) {
-    if (event.type == "network" && event.action == "connect") p.wake_watcher();
+    if (event.type == "network" && (event.action == "connect" || event.action == "remove")) p.wake_watcher();
     if (event.type == "network" || event.action == "start" || event.action == "die") p.wake_gateways();
     if (event.type != "container" || event.action != "rename") return;
     auto container = p.config.docker->container_by_id(event.actor_id, steady_clock::now() + std::chrono::seconds(2));

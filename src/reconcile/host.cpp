@@ -1,5 +1,7 @@
 #include "microseg/reconcile/host.h"
 
+#include <algorithm>
+
 #include "table_delta.h"
 
 namespace microseg::reconcile {
@@ -29,6 +31,20 @@ Plan plan_host(const std::optional<Table>& desired, const std::optional<Table>& 
   }
   if (transaction.ops.empty()) return {};
   return {std::move(transaction)};
+}
+
+bool does(const std::optional<Table>& observed, const Table& least) {
+  if (!observed || observed->dormant) return false;
+  for (auto& [name, chain] : least.chains) {
+    auto it = observed->chains.find(name);
+    if (it == observed->chains.end() || it->second != chain) return false;
+  }
+  for (auto& [name, set] : least.sets) {
+    auto it = observed->sets.find(name);
+    if (it == observed->sets.end() || it->second.type != set.type) return false;
+    if (!std::ranges::includes(*it->second.elements, *set.elements)) return false;
+  }
+  return true;
 }
 
 }  // namespace microseg::reconcile

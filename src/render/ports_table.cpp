@@ -146,6 +146,22 @@ Table ports_table(const GatewayPorts& wanted, const std::set<PortIndex>& elsewhe
   return table;
 }
 
+std::set<Ip> taken_in(const Table& table) {
+  std::set<Ip> out;
+  auto each = [&](const char* name, auto bytes, auto make) {
+    auto set = table.sets.find(name);
+    if (set == table.sets.end()) return;
+    for (auto& element : *set->second.elements) {
+      if (element.key.size() != bytes.size()) continue;
+      std::memcpy(bytes.data(), element.key.data(), bytes.size());
+      out.insert(make(bytes));
+    }
+  };
+  each(kTaken4, std::array<std::uint8_t, 4>{}, [](auto& bytes) { return Ip::v4(bytes); });
+  each(kTaken6, std::array<std::uint8_t, 16>{}, [](auto& bytes) { return Ip::v6(bytes); });
+  return out;
+}
+
 std::map<PortIndex, PortBinding> bindings_of(const Table& table) {
   std::map<PortIndex, PortBinding> out;
   auto each = [&](const char* name, std::size_t length, auto&& take) {

@@ -1,5 +1,6 @@
 """A policy with more classes than fit. Swarm's allocator asks the driver after `docker network create` has answered, so
-the refusal is in the log of the leader, and the network stays unallocated: nothing can be attached to it."""
+the network stays unallocated, nothing can be attached to it, and the leader says why: in its status, and in Docker's log.
+`microseg policy check` says it before."""
 
 from lab.driver import Network
 from lab.engine_api import wait_until
@@ -27,6 +28,11 @@ def limits(context):
                                     if "Failed allocation" in line and network in line), None), 10,
                       f"the log of {leader}, the leader, tells that the network is not allocated", step=0.1)
 
+    def told():
+        return [problem for problem in leader.microseg.json("status")["problems"] if "refused when Swarm allocated it" in problem]
+    problem = wait_until(lambda: next((p for p in told() if "network big " in p), None), 10, f"the status of {leader} names the network", step=0.1)
+    checked = leader.microseg.cli("policy", "check", "-", check=False, input=TOO_BIG)
+
     # The network's labels are no part of what the driver is asked: there the nodes find it, and keep the network closed.
     swarm.network("biglabel", subnet="10.112.0.0/24", labels={"microseg.policy": TOO_BIG})
     a, b = (swarm.serve(node, f"biglabel-{name}", "biglabel", *LISTEN, service=name) for node, name in zip(swarm.nodes, "ab"))
@@ -49,8 +55,11 @@ def limits(context):
     swarm.remove_services(service)
     for name in ("big", "biglabel"):
         swarm.remove_network(name)
-    figures = (f"{SUM} classes refused with that sum by the allocator and by {len(refusals)} nodes; 0 of 3 tasks attached to it; from labels: "
+    wait_until(lambda: not told(), 10, f"the status of {leader} forgets the network that is gone", step=0.1)
+    figures = (f"{SUM} classes refused with that sum by `policy check`, by the allocator (in the leader's status, too) and by {len(refusals)} nodes; 0 of 3 tasks attached to it; from labels: "
                f"{verdicts.count('accepted')} of {len(verdicts)} connections accepted")
+    expect(str(SUM) in problem, f"the status of {leader} says why without the sum {SUM}: {problem}")
+    expect(checked.returncode == 1 and str(SUM) in checked.stderr, f"policy check of the same policy: {checked}")
     expect(str(SUM) in said, f"the log of {leader} says why without the sum {SUM}: {said}")
     expect(all(task["Status"]["State"] in ("new", "pending") for task in running), f"tasks of a network that was refused: {states_of_tasks}")
     expect(all(str(SUM) in text for text in refusals.values()), f"{figures}; the nodes themselves: {refusals}")

@@ -85,6 +85,7 @@ class StubAdminCommands : public engine::AdminCommands {
   std::optional<engine::PolicyView> policy_answer;  // set it before asking for a policy
   std::uint64_t version_answer = 1;
   engine::ExplainView explain_answer;
+  engine::CheckView check_answer;
 
   engine::StatusView status() override {
     (void)note("status");
@@ -111,6 +112,10 @@ class StubAdminCommands : public engine::AdminCommands {
     MS_CHECK(note("explain [" + r.network + "] " + r.from + " -> " + r.to + " " + std::to_string(r.port) + "/" +
                   std::to_string(r.protocol)));
     return explain_answer;
+  }
+  Result<engine::CheckView> check_policy(const std::string& text) override {
+    MS_CHECK(note("check_policy [" + text + "]"));
+    return check_answer;
   }
 
  private:

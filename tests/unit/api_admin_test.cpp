@@ -76,6 +76,7 @@ test::StubAdminCommands filled() {
   stub.version_answer = 3;
   stub.explain_answer = {"app", "web", "api", true, "allow web -> api : 8080", "option microseg.policy, line 1", "",
                          "no endpoint here"};
+  stub.check_answer = {1, 3, "allow web -> api : 8080\n", "too many"};
   return stub;
 }
 
@@ -127,6 +128,9 @@ TEST_CASE("every call") {
        "apply_policy app []",
        R"({"network":"app","version":3})"},
       {{"DELETE", "/v1/networks/app/policy", "", ""}, "remove_policy app", R"({"network":"app","removed":true})"},
+      {{"POST", "/v1/check", "", R"({"text":"allow a -> b"})"},
+       "check_policy [allow a -> b]",
+       R"({"statements":1,"classes":3,"effective":"allow web -> api : 8080\n","across_hosts":"too many"})"},
       {{"GET", "/v1/explain", "network=app&from=web&to=api&port=8080/tcp", ""},
        "explain [app] web -> api 8080/6",
        R"({"network":"app","from":"web","to":"api","port":"8080/tcp","allowed":true,)"
@@ -178,6 +182,11 @@ TEST_CASE("requests that can not be read are 400 or 404 and never reach the engi
        400,
        "bad_request",
        R"(the body: expected {\"text\": \"...\"})"},
+      {{"GET", "/v1/check", "", ""}, 400, "bad_request", "/v1/check: expected POST, got GET"},
+      {{"POST", "/v1/check", "", "{"},
+       400,
+       "bad_request",
+       R"(the body starts like {\"text\": \"...\"} but is not JSON)"},
       {{"GET", "/v1/explain", "to=api&port=80", ""}, 400, "bad_request", "from: missing from the query"},
       {{"GET", "/v1/explain", "from=web&port=80", ""}, 400, "bad_request", "to: missing from the query"},
       {{"GET", "/v1/explain", "from=web&to=api", ""}, 400, "bad_request", "port: missing from the query"},

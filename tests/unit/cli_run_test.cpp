@@ -280,6 +280,28 @@ TEST_CASE("policy apply and remove") {
   }
 }
 
+TEST_CASE("policy check") {
+  Daemon daemon;
+  daemon.engine.check_answer = {2, 4, "allow a -> b : 80\nallow b -> c : 80\n", ""};
+  auto done = run(daemon, {"policy", "check"}, "allow a -> b:80;allow b -> c:80");
+  CHECK(done.code == 0);
+  CHECK(done.out == "The policy is valid: 2 statements, 4 classes\n\n  allow a -> b : 80\n  allow b -> c : 80\n");
+  CHECK(daemon.engine.calls.back() == "check_policy [allow a -> b:80;allow b -> c:80]");
+
+  daemon.engine.check_answer = {0, 1, "", "policy needs more than 200000 rules"};
+  CHECK(run(daemon, {"policy", "check", "-"}).out ==
+        "The policy is valid: 0 statements, 1 classes\n"
+        "On a network that spans hosts it is refused: policy needs more than 200000 rules\n\n"
+        "  nothing: every connection is refused\n");
+
+  daemon.engine.fail = Error{Errc::invalid, 0, "policy, line 1, column 7: expected '->'"};
+  done = run(daemon, {"policy", "check", "-"}, "allow a b");
+  CHECK(done.code == 1);
+  CHECK(done.out.empty());
+  CHECK(done.err == "microseg: policy, line 1, column 7: expected '->'\n");
+  CHECK(run(daemon, {"policy", "check", "/none"}).code == 2);
+}
+
 TEST_CASE("explain") {
   Daemon daemon;
   struct {

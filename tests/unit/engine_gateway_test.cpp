@@ -213,6 +213,34 @@ TEST_CASE("an address at a port that cannot be found is nobody's to send from, a
   CHECK(!lab.core->gateways_urgent());
 }
 
+TEST_CASE("an address that is not kept from others is worth nothing") {
+  Lab lab;
+  lab.create(kPolicy);
+  lab.run("web", 2);
+  const auto all = lab.rights(2);
+  REQUIRE(!all.empty());
+  auto& ports = lab.kernel.state.at(kernel::kHostPorts);
+  ports.table->owner = kstate::Owner::other;  // whatever is written is refused
+  SUBCASE("the next one's permissions wait, and who is bound keeps its own") {
+    lab.run("api", 3);
+    CHECK(lab.rights(2) == all);
+    CHECK(lab.is_ours(3));
+    CHECK(lab.rights(3).empty());
+    CHECK(has(lab.problems(), "the ports of Docker's gateway bridge"));
+  }
+  SUBCASE("what binds it is gone") {
+    ports.table->chains.erase("bound");
+    lab.core->touched(kernel::kHostPorts);
+    CHECK(lab.is_ours(2));
+    CHECK(lab.rights(2).empty());
+  }
+  ports.table->owner = kstate::Owner::gone;
+  lab.now += 1000;
+  (void)lab.core->retry_due();
+  CHECK(lab.rights(2) == all);
+  CHECK(lab.problems() == "");
+}
+
 TEST_CASE("a Join is refused while the host's table cannot be put in place") {
   Lab lab;
   lab.create(kPolicy);

@@ -6,6 +6,7 @@
 
 #include "engine/allocations.h"
 #include "engine/core.h"
+#include "engine/judgement.h"
 #include "engine/views.h"
 #include "microseg/base/log.h"
 #include "support/fake_kernel.h"
@@ -468,5 +469,44 @@ TEST_CASE("what a manager answers to the options of people") {
     if (answer)
       for (auto& [key, value] : answer.value()) text += key + "=" + value + " ";
     CHECK_MESSAGE(has(text, row.answer.c_str()), text);
+    // What was refused is remembered for people, until the network is allocated or gone.
+    CHECK(manager.refused().contains(net_id("a")) == !answer);
+    if (answer) continue;
+    CHECK(manager.refused().at(net_id("a")).why == text);
+    manager.name(net_id("a"), "app");
+    (void)manager.allocate(net_id("a"), row.options, {9});
+    CHECK(manager.refused().at(net_id("a")).name == "app");
+    CHECK(manager.allocate(net_id("a"), {}, {9}));
+    CHECK(manager.refused().empty());
+    (void)manager.allocate(net_id("a"), row.options, {9});
+    manager.free(net_id("a"));
+    manager.name(net_id("a"), "app");
+    CHECK(manager.refused().empty());
   }
+}
+
+TEST_CASE("a policy is checked by itself") {
+  auto fine = engine::check("allow web->api : 80; allow {tier=x} -> web");
+  REQUIRE(fine);
+  CHECK(fine->statements == 2);
+  CHECK(fine->classes == 6);
+  CHECK(fine->effective == "allow web -> api : 80\nallow {tier=x} -> web\n");
+  CHECK(fine->across_hosts == "");
+  CHECK(engine::check("")->statements == 0);
+
+  auto broken = engine::check("allow web api");
+  REQUIRE(!broken);
+  CHECK(has(broken.error().text, "policy, line 1, column 11: expected '->'"));
+  std::string many;
+  for (int i = 0; i < 16; ++i) many += "allow {k" + std::to_string(i) + "} -> any;";
+  auto large = engine::check(many);
+  REQUIRE(!large);
+  CHECK(has(large.error().text, "= 65536 classes, at most 65535 fit"));
+
+  // Fits by its classes, and is too much where all of them have to be written out.
+  std::string wide = "allow {a} -> {b};";
+  for (int i = 0; i < 12; ++i) wide += "allow {z" + std::to_string(i) + "} -> any : 9;";
+  auto across = engine::check(wide);
+  REQUIRE(across);
+  CHECK_MESSAGE(has(across->across_hosts, "policy "), across->across_hosts);
 }

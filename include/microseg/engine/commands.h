@@ -128,6 +128,13 @@ struct PolicyView {
   std::size_t classes = 0, elements = 0;
 };
 
+struct CheckView {              // of a policy that no network has yet
+  std::size_t statements = 0;
+  std::uint64_t classes = 0;
+  std::string effective;        // canonical text
+  std::string across_hosts;     // why a network that spans hosts could not have it, "" when it could
+};
+
 struct ExplainRequest {
   std::string network;          // id, unique id prefix or name; "" when only one network exists or one fits
   // A service, a container, an endpoint's id prefix or address; one of the two may be beyond the network: "world",
@@ -159,6 +166,8 @@ class AdminCommands {
   // As apply_policy with nothing, but the version says "none".
   virtual Status remove_policy(const std::string& network) = 0;
   virtual Result<ExplainView> explain(const ExplainRequest& request) = 0;
+  // Judges a policy by itself and changes nothing. invalid: what `docker network create` would refuse it for.
+  virtual Result<CheckView> check_policy(const std::string& text) = 0;
 };
 
 }  // namespace microseg::engine

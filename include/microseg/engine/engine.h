@@ -64,6 +64,7 @@ class Engine final : public DriverCommands, public AdminCommands {
   Result<std::uint64_t> apply_policy(const std::string& network, const std::string& text) override;
   Status remove_policy(const std::string& network) override;
   Result<ExplainView> explain(const ExplainRequest& request) override;
+  Result<CheckView> check_policy(const std::string& text) override;
 
  private:
   struct Private;

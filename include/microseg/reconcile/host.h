@@ -13,4 +13,7 @@ namespace microseg::reconcile {
 // case is there a moment without it. Empty when observed is what is desired.
 kstate::Plan plan_host(const std::optional<kstate::Table>& desired, const std::optional<kstate::Table>& observed);
 
+// Whether a table does what `least` does and has what its sets have, whoever owns it and whatever else is in it.
+bool does(const std::optional<kstate::Table>& observed, const kstate::Table& least);
+
 }  // namespace microseg::reconcile

@@ -36,6 +36,8 @@ inline constexpr const char* kPortCounters[] = {"borrowed", "crossing", "spoofed
 // Owned (kstate::Owner::us). Chains and rules are always the same; ports coming and going change elements only.
 kstate::Table ports_table(const kstate::GatewayPorts& wanted, const std::set<kstate::PortIndex>& elsewhere);
 
+// Addresses that such a table keeps from all ports but their own.
+std::set<Ip> taken_in(const kstate::Table& table);
 // What such a table says, of whichever daemon: the bindings that were in force.
 std::map<kstate::PortIndex, kstate::PortBinding> bindings_of(const kstate::Table& table);
 
