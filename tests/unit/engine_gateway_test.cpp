@@ -222,7 +222,7 @@ TEST_CASE("an address that is not kept from others is worth nothing") {
   auto& ports = lab.kernel.state.at(kernel::kHostPorts);
   ports.table->owner = kstate::Owner::other;  // whatever is written is refused
   SUBCASE("the next one's permissions wait, and who is bound keeps its own") {
-    lab.run("api", 3);
+    lab.run("web", 3, {.box = "another"});
     CHECK(lab.rights(2) == all);
     CHECK(lab.is_ours(3));
     CHECK(lab.rights(3).empty());
