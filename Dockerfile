@@ -14,7 +14,7 @@ FROM debian:12 AS build
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
       g++ cmake ninja-build pkg-config binutils libcpp-httplib-dev nlohmann-json3-dev libmnl-dev libnftnl-dev \
-      libfmt-dev libsqlite3-dev libcli11-dev doctest-dev \
+      libfmt-dev libsqlite3-dev libssl-dev libcli11-dev doctest-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .

@@ -73,7 +73,8 @@ void name_thread(std::thread& thread, const char* name) { (void)pthread_setname_
 
 int serve(const Flags& flags, cnm::Scope scope, const sigset_t& signals) {
   // Listen first: Docker's calls wait in the queue while the store is read and the kernel is looked at.
-  auto driver_server = http::listen_unix(flags.driver_socket, {});
+  // Where dockerd asks us for authorization, it tells its own answers as well: a list of containers may be long.
+  auto driver_server = http::listen_unix(flags.driver_socket, {.max_body = 64 << 20});
   if (!driver_server) return fail(driver_server.error());
   auto api_server = http::listen_unix(flags.api_socket, {});
   if (!api_server) return fail(api_server.error());

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "microseg/base/log.h"
+#include "authorization.h"
 #include "wire.h"
 
 namespace microseg::cnm {
@@ -104,6 +105,20 @@ http::Response discover(const Call& call) {
   return {200, wire::kDone};
 }
 
+// Where dockerd was told to ask; the user sees why at once.
+http::Response authorize(const Call& call) {
+  return answer(authorization::wanted(call.body), [&](const auto& network) -> Result<std::string> {
+    if (!network) return std::string(authorization::kAllowed);
+    auto possible = call.commands.admit_network(*network);
+    if (possible) return std::string(authorization::kAllowed);
+    log_info("network refused before it was made", {{"error", possible.error().text}});
+    return authorization::denied(possible.error().text);
+  });
+}
+
+// What has been answered is done: nothing to say.
+http::Response authorize_answer(const Call&) { return {200, authorization::kAllowed}; }
+
 struct Method {
   std::string_view path;
   bool needs_body;
@@ -126,6 +141,8 @@ constexpr std::array kMethods = {
     Method{"/NetworkDriver.RevokeExternalConnectivity", true, external_connectivity},
     Method{"/NetworkDriver.DiscoverNew", true, discover},
     Method{"/NetworkDriver.DiscoverDelete", true, discover},
+    Method{"/AuthZPlugin.AuthZReq", true, authorize},
+    Method{"/AuthZPlugin.AuthZRes", true, authorize_answer},
 };
 
 http::Response dispatch(DriverCommands& commands, Scope scope, const http::Request& request) {

@@ -28,7 +28,7 @@ Result<engine::Join> join(const std::string& body);
 Status discovery(const std::string& body);  // well formed; of what it says only that it was said is used
 
 inline constexpr const char* kDone = "{}";
-inline constexpr const char* kActivated = R"({"Implements":["NetworkDriver"]})";
+inline constexpr const char* kActivated = R"({"Implements":["NetworkDriver","authz"]})";
 std::string capabilities(const std::string& scope);
 std::string allocated(const model::Options& options);
 // A field may be answered only if the request left it empty: Docker takes even the same value for a change.

@@ -42,7 +42,7 @@ class UnixEngineApi : public EngineApi {
   Result<std::vector<NetworkInfo>> networks(const std::string& driver, Deadline deadline) override {
     MS_TRY(const std::string body, get("/networks", deadline));
     MS_TRY(auto networks, wire::parse_networks(body).in("list networks"));
-    std::erase_if(networks, [&](const NetworkInfo& n) { return !wire::is_driver(n.driver, driver); });
+    std::erase_if(networks, [&](const NetworkInfo& n) { return !is_driver(n.driver, driver); });
     for (auto& network : networks) {  // some versions list them, some do not
       network.endpoints.clear();
       network.container_ids.clear();
@@ -129,6 +129,10 @@ class UnixEngineApi : public EngineApi {
 };
 
 }  // namespace
+
+bool is_driver(std::string_view candidate, std::string_view driver) {
+  return candidate.starts_with(driver) && (candidate.size() == driver.size() || candidate[driver.size()] == ':');
+}
 
 std::unique_ptr<EngineApi> make_engine_api(const std::string& socket_path) {
   return std::make_unique<UnixEngineApi>(socket_path);

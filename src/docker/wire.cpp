@@ -286,10 +286,6 @@ std::string error_message(std::string_view text) {
   return std::string(text.substr(0, 200));
 }
 
-bool is_driver(std::string_view candidate, std::string_view driver) {
-  return candidate.starts_with(driver) && (candidate.size() == driver.size() || candidate[driver.size()] == ':');
-}
-
 std::string network_target(const NetworkId& id) { return "/networks/" + id.str(); }
 
 std::string container_by_name_target(std::string_view name) {

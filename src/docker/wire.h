@@ -26,9 +26,6 @@ Result<Event> parse_event(std::string_view text);
 // The message of an error answer; the text itself (shortened) where it is no {"message": …}.
 std::string error_message(std::string_view text);
 
-// `driver` or `driver:TAG`, as a managed plugin's networks name it.
-bool is_driver(std::string_view candidate, std::string_view driver);
-
 // Request targets.
 inline constexpr const char* kGatewayBridgeTarget = "/networks/docker_gwbridge";
 std::string network_target(const NetworkId& id);

@@ -85,6 +85,10 @@ void Engine::stop() {
 
 // ---- the driver's commands ----
 
+Status Engine::admit_network(const NewNetwork& request) {
+  if (!docker::is_driver(request.driver, p_->config.driver)) return {};
+  return admit(request, p_->config.guards_host);
+}
 Status Engine::create_network(const CreateNetwork& request) {
   auto created = p_->with_core("create network", [&](Core& core) { return core.create_network(request); });
   if (created) {  // Docker tells its name, labels and peers a moment after it has our answer

@@ -34,24 +34,36 @@ std::vector<std::uint16_t> classes_of(const std::vector<const model::Endpoint*>&
   return out;
 }
 
-}  // namespace
-
-Status check_across_hosts(const model::Settings& settings) {
-  if (!knows_encoding(settings)) return {};
-  MS_TRY(auto policy, policy::parse(settings.policy, kOptionOrigin));
+// Whether it has few enough classes and, where all of them are written out, few enough elements.
+Status check_size(const policy::Policy& policy, bool across_hosts) {
   const policy::Numbering numbering{1, policy::alphabet_of(policy)};
   MS_CHECK(policy::check_fits(numbering.alphabet));
+  if (!across_hosts) return {};
   MS_TRY([[maybe_unused]] auto facts, policy::compile(policy, numbering));
   return {};
 }
 
+}  // namespace
+
+Status admit(const NewNetwork& request, bool across_hosts) {
+  MS_TRY(auto settings, model::parse_settings(request.options));
+  MS_TRY(auto of_options, policy::parse(settings.policy, kOptionOrigin));
+  MS_TRY(auto of_labels, policy::parse(model::policy_in_labels(request.labels), kLabelOrigin));
+  return check_size(policy::merge({std::move(of_options), std::move(of_labels)}), across_hosts);
+}
+
+Status check_across_hosts(const model::Settings& settings) {
+  if (!knows_encoding(settings)) return {};
+  MS_TRY(auto policy, policy::parse(settings.policy, kOptionOrigin));
+  return check_size(policy, true);
+}
+
 Result<CheckView> check(const std::string& text) {
   MS_TRY(auto policy, policy::parse(text, "policy"));
-  const policy::Numbering numbering{1, policy::alphabet_of(policy)};
-  MS_CHECK(policy::check_fits(numbering.alphabet));
-  CheckView out{.statements = policy.statements.size(), .classes = policy::class_count(numbering.alphabet),
+  MS_CHECK(check_size(policy, false));
+  CheckView out{.statements = policy.statements.size(), .classes = policy::class_count(policy::alphabet_of(policy)),
                 .effective = policy::print(policy), .across_hosts = {}};
-  if (auto facts = policy::compile(policy, numbering); !facts) out.across_hosts = facts.error().text;
+  if (auto fits = check_size(policy, true); !fits) out.across_hosts = fits.error().text;
   return out;
 }
 

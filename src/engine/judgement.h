@@ -34,6 +34,9 @@ inline constexpr const char* kAppliedOrigin = "applied policy";
 
 inline constexpr const char* kLabelsUnknown = "the network's labels are not known yet";  // closed for a moment only
 
+// A network that is still to be made, of our driver: refuses (invalid) what would be refused or closed for good.
+Status admit(const NewNetwork& request, bool across_hosts);
+
 // A policy in the options of a network that spans hosts, by itself: refuses (invalid) what could never be enforced.
 // Of an encoding that this microseg does not know nothing can be said, so nothing is refused.
 Status check_across_hosts(const model::Settings& settings);

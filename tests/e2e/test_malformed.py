@@ -6,11 +6,15 @@ import os
 import shutil
 import socket
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from lab import container, driver, segment
+from lab.authorization import authorized_by
 from lab.engine_api import wait_until
 from lab.host import read
+from lab.image import IMAGE
 from lab.microsegd import DriverError, Legacy
 from lab.registry import ALL, expect, test
 
@@ -256,3 +260,36 @@ def refused_at_create(context):
     networks = host.docker("network", "ls", "-q", "--filter", "name=wrong").stdout.split()
     expect(not networks and microseg.json("networks")["networks"] == [], f"left behind: {networks} {microseg.json('networks')}")
     return f"{len(REFUSED)} networks refused by docker network create, 98304 classes with that sum among them; 0 left behind"
+
+
+@test("authorization", engines=ALL)
+def authorization(context):
+    """The same and what is wrong in labels, said by dockerd --authorization-plugin; all else goes on as without it."""
+    host, microseg = context.machine()
+    in_labels = [({"microseg.policy": TOO_BIG}, "98304 classes"), ({"microseg.policy.more": "allow web > api"}, "label microseg.policy, line 1, column 11")]
+    with authorized_by(host, microseg.driver):
+        for flag, rows in (("-o", REFUSED), ("--label", in_labels)):
+            for values, why in rows:
+                flags = [part for key, value in values.items() for part in (flag, f"{key}={value}")]
+                done = host.docker("network", "create", "-d", microseg.driver, *flags, "wrong", check=False)
+                expect(done.returncode != 0 and why in done.stderr and "authorization denied by plugin " + microseg.driver in done.stderr,
+                       f"docker network create with {flag} {values}: exit {done.returncode}, said {done.stderr}")
+        made = [("ours", "-d", microseg.driver, "-o", "microseg.policy=allow web -> api"), ("theirs", "-d", "bridge", "--label", "microseg.policy=allow web > api")]
+        for name, *flags in made:
+            host.docker("network", "create", *flags, name)
+        # Docker tells requests and answers whole, as long as they are.
+        long = host.api.call("POST", "/containers/create", {"Image": IMAGE, "Cmd": ["true"], "Labels": {"long": "x" * 900_000}}, name="long")["Id"]
+        listed = host.api.call("GET", "/containers/json?all=1")
+        expect(any(c["Id"] == long and len(c["Labels"]["long"]) == 900_000 for c in listed), f"containers listed: {[c['Id'] for c in listed]}")
+        host.api.remove(long)
+        host.docker("network", "rm", *(name for name, *_ in made))
+        microseg.kill()
+        with ThreadPoolExecutor(1) as pool:
+            began = time.monotonic()
+            waiting = pool.submit(host.api.call, "GET", "/networks")
+            microseg.start()
+            waiting.result()
+            waited = time.monotonic() - began
+    networks = host.docker("network", "ls", "-q", "--filter", "name=wrong").stdout.split()
+    expect(not networks and microseg.json("networks")["networks"] == [], f"left behind: {networks} {microseg.json('networks')}")
+    return f"{len(REFUSED)} networks refused for options and {len(in_labels)} for labels by docker network create, with the parser's words; {len(made)} of {len(made)} others made, requests and answers of 900 kB passed, one that came while microsegd was down waited {waited:.1f} s"

@@ -1,7 +1,8 @@
-"""A policy with more classes than fit. Swarm's allocator asks the driver after `docker network create` has answered, so
-the network stays unallocated, nothing can be attached to it, and the leader says why: in its status, and in Docker's log.
-`microseg policy check` says it before."""
+"""A policy with more classes than fit. Where dockerd asks the plugin for authorization, `docker network create` is refused. Where
+it does not, Swarm's allocator asks the driver after that command has answered: the network stays unallocated, nothing can be
+attached to it, and the leader says why, in its status and in Docker's log. `microseg policy check` says it before."""
 
+from lab.authorization import authorized_by
 from lab.driver import Network
 from lab.engine_api import wait_until
 from lab.host import read
@@ -20,6 +21,11 @@ TOO_BIG = "allow a -> b\n" + "\n".join(f"allow {{l{n}}} -> b" for n in range(LAB
 def limits(context):
     swarm = context.swarm()
     leader = swarm.leader()
+    commands = []
+    with authorized_by(leader.host, leader.microseg.driver):
+        for flag in ("-o", "--label"):
+            commands.append(leader.host.docker("network", "create", "-d", leader.microseg.driver, "--attachable", flag,
+                                               "microseg.policy=" + TOO_BIG, "big", check=False))
     log = leader.host.work + "/dockerd.log"
     before = len(read(log))
     network = swarm.network("big", subnet="10.109.0.0/24", options={"microseg.policy": TOO_BIG})
@@ -56,8 +62,9 @@ def limits(context):
     for name in ("big", "biglabel"):
         swarm.remove_network(name)
     wait_until(lambda: not told(), 10, f"the status of {leader} forgets the network that is gone", step=0.1)
-    figures = (f"{SUM} classes refused with that sum by `policy check`, by the allocator (in the leader's status, too) and by {len(refusals)} nodes; 0 of 3 tasks attached to it; from labels: "
+    figures = (f"{SUM} classes refused with that sum by `docker network create` (options, labels), by `policy check`, by the allocator (in the leader's status, too) and by {len(refusals)} nodes; 0 of 3 tasks attached to it; from labels: "
                f"{verdicts.count('accepted')} of {len(verdicts)} connections accepted")
+    expect(all(c.returncode != 0 and str(SUM) in c.stderr for c in commands), f"docker network create, authorized by the plugin: {commands}")
     expect(str(SUM) in problem, f"the status of {leader} says why without the sum {SUM}: {problem}")
     expect(checked.returncode == 1 and str(SUM) in checked.stderr, f"policy check of the same policy: {checked}")
     expect(str(SUM) in said, f"the log of {leader} says why without the sum {SUM}: {said}")

@@ -29,6 +29,8 @@ constexpr const char* kPaths[] = {
     "/NetworkDriver.GetCapabilities",
     "/Plugin.Activate",
     "/NetworkDriver.GwAllocCheck",
+    "/AuthZPlugin.AuthZReq",
+    "/AuthZPlugin.AuthZRes",
 };
 
 void demand(bool holds, const char* what, const microseg::http::Response& response) {

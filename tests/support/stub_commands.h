@@ -27,6 +27,9 @@ class StubDriverCommands : public engine::DriverCommands {
   std::map<std::string, std::string> info;
   Mac mac = Mac::local(7);
 
+  Status admit_network(const engine::NewNetwork& r) override {
+    return note("admit_network " + r.driver + print(r.options) + " labels" + print(r.labels));
+  }
   Status create_network(const engine::CreateNetwork& r) override {
     std::string line = "create_network " + r.id.brief() + (r.internal ? " internal" : "");
     for (auto& subnet : r.subnets)

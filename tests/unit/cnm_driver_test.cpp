@@ -23,7 +23,7 @@ TEST_CASE("every method: request, command, answer") {
   struct {
     const char *method, *body, *command, *answer;
   } rows[] = {
-      {"Plugin.Activate", "", "", R"({"Implements":["NetworkDriver"]})"},
+      {"Plugin.Activate", "", "", R"({"Implements":["NetworkDriver","authz"]})"},
       {"NetworkDriver.GetCapabilities", "", "",
        R"({"ConnectivityScope":"local","GwAllocChecker":false,"Scope":"local"})"},
       {"NetworkDriver.GetCapabilities", "null", "",
@@ -80,6 +80,49 @@ TEST_CASE("every method: request, command, answer") {
     CHECK(response.body == row.answer);
     CHECK(called(stub) == row.command);
   }
+}
+
+TEST_CASE("what Docker asks of an authorization plugin: only networks to be made are of interest") {
+  // {"Name":"app","Driver":"microseg","Options":{"microseg.policy":"allow web"},"Labels":{"k":"v"}}, and two more forms.
+  const std::string network =
+      "eyJOYW1lIjoiYXBwIiwiRHJpdmVyIjoibWljcm9zZWciLCJPcHRpb25zIjp7Im1pY3Jvc2VnLnBvbGljeSI6ImFsbG93IHdlYiJ9LCJMYWJlbHMiOnsia"
+      "yI6InYifX0=";
+  struct {
+    const char* title;
+    std::string body, command;
+  } rows[] = {
+      {"a network", R"({"RequestMethod":"POST","RequestUri":"/v1.45/networks/create","RequestBody":")" + network + "\"}",
+       "admit_network microseg [microseg.policy=allow web] labels [k=v]"},
+      {"of no version", R"({"RequestMethod":"POST","RequestUri":"/networks/create?x=/y","RequestBody":")" + network + "\"}",
+       "admit_network microseg [microseg.policy=allow web] labels [k=v]"},
+      {"by default, without a line's end", R"({"RequestMethod":"POST","RequestUri":"/v1.45/networks/create","RequestBody":"e30="})",
+       "admit_network  labels"},
+      {"something else", R"({"RequestMethod":"GET","RequestUri":"/v1.45/containers/json"})", ""},
+      {"one that is asked for", R"({"RequestMethod":"GET","RequestUri":"/v1.45/networks/create"})", ""},
+      {"not base64", R"({"RequestMethod":"POST","RequestUri":"/networks/create","RequestBody":"e30"})", ""},
+      {"not base64 either", R"({"RequestMethod":"POST","RequestUri":"/networks/create","RequestBody":"e3*="})", ""},
+      {"nothing", R"({"RequestMethod":"POST","RequestUri":"/networks/create"})", ""},
+      {"options that Docker refuses", R"({"RequestMethod":"POST","RequestUri":"/networks/create","RequestBody":"eyJPcHRpb25zIjp7ImEiOjF9fQ=="})",
+       ""},
+  };
+  for (auto& row : rows) {
+    CAPTURE(row.title);
+    test::StubDriverCommands stub;
+    auto response = post(cnm::Driver(stub, cnm::Scope::local), "AuthZPlugin.AuthZReq", row.body);
+    CHECK(response.status == 200);
+    CHECK(response.body == R"({"Allow":true})");
+    CHECK(called(stub) == row.command);
+    stub.fail = Error{Errc::invalid, 0, "line 1, column 10: expected '->'"};
+    response = post(cnm::Driver(stub, cnm::Scope::local), "AuthZPlugin.AuthZReq", row.body);
+    CHECK(response.status == 200);
+    CHECK(response.body == (row.command.empty() ? R"({"Allow":true})"
+                                                : R"({"Allow":false,"Msg":"line 1, column 10: expected '->'"})"));
+  }
+  test::StubDriverCommands stub;
+  CHECK(post(cnm::Driver(stub, cnm::Scope::local), "AuthZPlugin.AuthZReq", "{").status == 400);
+  CHECK(post(cnm::Driver(stub, cnm::Scope::local), "AuthZPlugin.AuthZReq", R"({"RequestMethod":7})").status == 400);
+  CHECK(post(cnm::Driver(stub, cnm::Scope::local), "AuthZPlugin.AuthZRes", "whatever it was").body == R"({"Allow":true})");
+  CHECK(stub.calls.empty());
 }
 
 TEST_CASE("Join tells Docker the link and the routes, never a gateway") {

@@ -41,7 +41,7 @@ struct Manager final : test::StubDriverCommands {
 void check_shape(const std::string& method, const json& request, const json& answer) {
   CAPTURE(answer.dump());
   if (method == "/Plugin.Activate") {
-    CHECK(answer == json{{"Implements", {"NetworkDriver"}}});
+    CHECK(answer == json{{"Implements", {"NetworkDriver", "authz"}}});
   } else if (method == "/NetworkDriver.GetCapabilities") {
     CHECK(fields(answer) == std::set<std::string>{"ConnectivityScope", "GwAllocChecker", "Scope"});
   } else if (method == "/NetworkDriver.AllocateNetwork") {

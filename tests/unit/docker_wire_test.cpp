@@ -286,11 +286,11 @@ TEST_CASE("request targets") {
 }
 
 TEST_CASE("which drivers are ours") {
-  CHECK(wire::is_driver("microseg", "microseg"));
-  CHECK(wire::is_driver("microseg:latest", "microseg"));
-  CHECK(!wire::is_driver("microseg2", "microseg"));
-  CHECK(!wire::is_driver("micro", "microseg"));
-  CHECK(!wire::is_driver("bridge", "microseg"));
+  CHECK(is_driver("microseg", "microseg"));
+  CHECK(is_driver("microseg:latest", "microseg"));
+  CHECK(!is_driver("microseg2", "microseg"));
+  CHECK(!is_driver("micro", "microseg"));
+  CHECK(!is_driver("bridge", "microseg"));
 }
 
 TEST_CASE("what an error answer says") {

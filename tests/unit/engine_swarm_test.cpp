@@ -485,6 +485,36 @@ TEST_CASE("what a manager answers to the options of people") {
   }
 }
 
+TEST_CASE("a network is admitted before Docker makes it, or told what is wrong with it") {
+  std::string many, wide = "allow {a} -> {b};";
+  for (int i = 0; i < 16; ++i) many += "allow {k" + std::to_string(i) + "} -> any;";
+  for (int i = 0; i < 12; ++i) wide += "allow {z" + std::to_string(i) + "} -> any : 9;";
+  struct {
+    const char* title;
+    model::Options options;
+    policy::Labels labels;
+    std::string here, across;  // the errors
+  } rows[] = {
+      {"nothing", {}, {}, "", ""},
+      {"a policy in both", {{"microseg.policy", "allow a -> b"}}, {{"microseg.policy", "allow b -> a"}}, "", ""},
+      {"a mistake in the labels", {}, {{"microseg.policy.x", "allow a b"}}, "label microseg.policy, line 1, column 9", "line 1, column 9"},
+      {"an unknown option", {{"microseg.polcy", ""}}, {}, "did you mean 'microseg.policy'?", "did you mean"},
+      {"too many classes in the labels", {}, {{"microseg.policy", many}}, "= 65536 classes", "= 65536 classes"},
+      {"too many together", {{"microseg.policy", "allow n -> n"}}, {{"microseg.policy", many.substr(0, many.rfind("allow"))}},
+       "= 65536 classes", "= 65536 classes"},
+      {"too large across hosts", {{"microseg.policy", wide}}, {}, "", "policy "},
+  };
+  for (auto& row : rows) {
+    CAPTURE(row.title);
+    for (bool across : {false, true}) {
+      auto done = engine::admit({"microseg", row.options, row.labels}, across);
+      const auto& expected = across ? row.across : row.here;
+      const std::string said = done ? "" : done.error().text;
+      CHECK_MESSAGE((expected.empty() ? said.empty() : has(said, expected.c_str())), said);
+    }
+  }
+}
+
 TEST_CASE("a policy is checked by itself") {
   auto fine = engine::check("allow web->api : 80; allow {tier=x} -> web");
   REQUIRE(fine);

@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "microseg/base/id.h"
@@ -54,6 +55,9 @@ struct Event {
   std::string actor_id;
   std::map<std::string, std::string> attributes;  // network connect: "container" (its id), "name"
 };
+
+// `driver` or `driver:TAG`, as a managed plugin's networks name it.
+bool is_driver(std::string_view candidate, std::string_view driver);
 
 class EngineApi {
  public:

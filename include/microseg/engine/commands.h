@@ -46,9 +46,18 @@ struct Joined {
   std::vector<StaticRoute> routes;
 };
 
+struct NewNetwork {             // as the Engine API is asked to make one, of whichever driver
+  std::string driver;
+  model::Options options;
+  policy::Labels labels;
+};
+
 class DriverCommands {
  public:
   virtual ~DriverCommands() = default;
+  // Whether such a network could be made, asked before Docker answers who wants it. One of another driver always can.
+  // invalid: an option, or a policy in options or labels, that it would be refused or quarantined for.
+  virtual Status admit_network(const NewNetwork& request) = 0;
   // The same again is success; the same id with other content is `exists`.
   virtual Status create_network(const CreateNetwork& request) = 0;
   // Unknown ones are success in all removals: Docker retries, and gone is what it asked for.

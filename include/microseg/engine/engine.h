@@ -46,6 +46,7 @@ class Engine final : public DriverCommands, public AdminCommands {
   void watch_docker();
   void stop();
 
+  Status admit_network(const NewNetwork& request) override;
   Status create_network(const CreateNetwork& request) override;
   Status delete_network(const NetworkId& id) override;
   Result<std::optional<Mac>> create_endpoint(const CreateEndpoint& request) override;
