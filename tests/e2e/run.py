@@ -19,7 +19,7 @@ import time
 import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-from lab import engines, registry  # noqa: E402
+from lab import engines, plugin_registry, registry  # noqa: E402
 from lab.host import Lab  # noqa: E402
 
 
@@ -90,6 +90,7 @@ def main():
     if args.prepare:
         for version in args.engine:
             engines.engine(version)
+        plugin_registry.program()
         return 0
     for program in ("microsegd", "microseg"):
         if not os.access(os.path.join(args.bin, program), os.X_OK):

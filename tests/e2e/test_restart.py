@@ -1,5 +1,6 @@
 """What is restarted around running containers: dockerd, the daemon, the plugin, an Engine API that never answers."""
 
+import json
 import socket
 import threading
 import time
@@ -8,6 +9,7 @@ from lab import container, segment
 from lab.engine_api import wait_until
 from lab.image import load_image
 from lab.microsegd import DRIVER_SOCKET, Legacy, Managed
+from lab.plugin_registry import PluginRegistry
 from lab.proxy import TimedProxy
 from lab.registry import ALL, expect, test
 from lab.traffic import Forbidden, Streams, expect_unharmed, trio
@@ -125,7 +127,7 @@ def hanging_api(context):
 
 @test("plugin", engines=ALL)
 def plugin(context):
-    """The managed plugin disabled, enabled and replaced by another build, under connections."""
+    """The managed plugin disabled, enabled, replaced by another build and upgraded from a registry, under connections."""
     host = context.own_host().start_dockerd()
     load_image(host)
     microseg = Managed(host, context.bin, MICROSEG_LOG_LEVEL="debug").create(context.bin).enable()
@@ -145,7 +147,18 @@ def plugin(context):
     host.docker("plugin", "rm", "-f", microseg.name)
     microseg.create(context.bin).enable()
     upgraded = settled(microseg)
-    expect(not upgraded, f"after the upgrade: {upgraded[:5]}")
+    expect(not upgraded, f"after the exchange: {upgraded[:5]}")
+    # And with one, as Docker means it.
+    before = inspect_plugin(host, microseg)
+    newer = PluginRegistry(host).push("microseg:newer", microseg.changed())
+    microseg.disable()
+    host.docker("plugin", "upgrade", "--skip-remote-check", "--grant-all-permissions", microseg.name, newer)
+    after = inspect_plugin(host, microseg)
+    expect(after["Config"] != before["Config"], f"docker plugin upgrade changed nothing: {after}")
+    expect(after["Settings"] == before["Settings"], f"docker plugin upgrade changed settings from {before['Settings']} to {after['Settings']}")
+    microseg.enable()
+    upgraded = settled(microseg)
+    expect(not upgraded, f"after docker plugin upgrade: {upgraded[:5]}")
     late = container.start(host, "plugged-late", "plugged", service="client")
     for c in (first, late):
         c.remove()
@@ -156,11 +169,15 @@ def plugin(context):
         c.remove()
     host.api.call("DELETE", "/networks/plugged")
     found = settled(microseg)
-    figures = (f"disabled, enabled and upgraded in {seconds:.1f} s: {unharmed['tcp'][1]} of {unharmed['tcp'][0]} TCP and {unharmed['udp'][1]} of "
+    figures = (f"disabled, enabled, exchanged and upgraded in {seconds:.1f} s: {unharmed['tcp'][1]} of {unharmed['tcp'][0]} TCP and {unharmed['udp'][1]} of "
                f"{unharmed['udp'][0]} UDP packets lost, {accepted} of {dialled} forbidden connections delivered, {len(found)} leftovers")
     expect_unharmed(unharmed, figures, seconds * 0.9)
     expect(accepted == 0 and not found, f"{figures}: {found[:5]}")
     return figures
+
+
+def inspect_plugin(host, microseg):
+    return json.loads(host.docker("plugin", "inspect", microseg.name).stdout)[0]
 
 
 def settled(microseg, timeout=3):

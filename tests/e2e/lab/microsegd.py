@@ -137,6 +137,19 @@ class Managed(Microseg):
             self.host.docker("plugin", "set", self.name, f"{key}={value}")
         return self
 
+    def changed(self):
+        """The plugin's files with another description and one file more: another plugin. Where they are in the host."""
+        other = os.path.join(self.host.shared, "plugin-changed")
+        shutil.copytree(os.path.join(self.host.shared, "plugin"), other, symlinks=True, dirs_exist_ok=True)
+        with open(other + "/config.json") as f:
+            config = json.load(f)
+        config["description"] += ", changed"
+        with open(other + "/config.json", "w") as f:
+            json.dump(config, f)
+        with open(other + "/rootfs/changed", "w") as f:
+            f.write("changed\n")
+        return "/run/lab/plugin-changed"
+
     def enable(self):
         self.host.docker("plugin", "enable", self.name)
         wait_until(lambda: self.cli("status", check=False).returncode == 0, 20, "the plugin's API answers")
