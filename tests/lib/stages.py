@@ -183,6 +183,10 @@ def plan(kinds, quick):
 
 # ---- running them ----
 
+# What names a failure in the log of a test suite; repeated below everything, since logs are long.
+TELLTALES = ("***Failed", "***Timeout", "***Exception", " is wrong: ", ": ERROR: ", "FAILED: ", " error: ")
+failures = []  # of all stages: lines
+
 
 def run_stage(name, function):
     """(passed, failed), with the outcome, the time taken and, after a failure, the log on the screen."""
@@ -199,6 +203,8 @@ def run_stage(name, function):
     text = f"{verdict:6} {name:18} {passed} passed, {failed} failed, {time.monotonic() - started:.0f} s{problem}"
     if failed and not shell.live:
         lines = shell.path.read_text(errors="replace").splitlines()
+        telling = [line.strip()[:300] for line in lines if any(word in line for word in TELLTALES)]
+        failures.extend(f"{name}: {line}" for line in telling[:5])
         shown = lines if len(lines) <= 2000 else [*lines[:200], f"... ({shell.path} has all)", *lines[-1700:]]
         text = "\n".join([f"---- log of {name}", *shown, f"---- end of {name}", text])
     say(text)
@@ -235,6 +241,8 @@ def main():
                 passed, failed = passed + sums[0], failed + sums[1]
                 if not sums[1]:
                     good.add(name)
+    for line in failures:
+        print(line)
     print(f"total {time.monotonic() - started:.0f} s")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0

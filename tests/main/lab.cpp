@@ -18,12 +18,11 @@ struct ShowOnFailure : doctest::IReporter {
   bool done = false;
 
   explicit ShowOnFailure(const doctest::ContextOptions&) {}
-  void show() {
-    if (!std::exchange(done, true)) fmt::print(stderr, "{}", show_all());
-  }
   void test_case_start(const doctest::TestCaseData&) override { done = false; }
   void log_assert(const doctest::AssertData& data) override {
-    if (data.m_failed) show();
+    if (!data.m_failed || std::exchange(done, true)) return;
+    // Doctest says it again, below what may be a very long text.
+    fmt::print(stderr, "{}:{}: {} is wrong: {}\n{}", data.m_file, data.m_line, data.m_expr, data.m_decomp.c_str(), show_all());
   }
   void report_query(const doctest::QueryData&) override {}
   void test_run_start() override {}
