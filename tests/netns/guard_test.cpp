@@ -372,7 +372,7 @@ struct Containers {
                            "ip link add v{1} type veth peer name eth0 netns {2} && ip link set v{1} master {0} up",
                            bridge, net, netns.path()));
     netns.run(fmt::format("ip addr add {0}.2/24 dev eth0 && ip link set eth0 up && ip route add default via {0}.1", net));
-    x.here.await("v" + bridge);
+    x.here.await("v" + net);
     x.here.await(bridge);
   }
 };

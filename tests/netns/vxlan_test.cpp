@@ -92,6 +92,7 @@ struct Host {
     apply(kstate::AddLink{e.link(), link});
     vxlan.proxies.insert({e.v4, e.v6});
     mend();
+    segment().await(e.link().str());
   }
   void lose(const Endpoint& e) {
     apply(kstate::DelLink{e.link()});
