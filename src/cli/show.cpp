@@ -118,7 +118,7 @@ std::string show_policy(const json& answer, std::int64_t now_ms) {
 
 std::string show_check(const json& answer) {
   const auto across = text(answer, "across_hosts"), effective = printable(answer.at("effective").get<std::string>(), true);
-  return "The policy is valid: " + number(answer, "statements") + " statements, " + number(answer, "classes") + " classes\n" +
+  return "The policy is valid (statements: " + number(answer, "statements") + ", classes: " + number(answer, "classes") + ")\n" +
          (across.empty() ? "" : "On a network that spans hosts it is refused: " + across + "\n") + "\n" +
          (effective.empty() ? "  nothing: every connection is refused\n" : indented(effective));
 }

@@ -285,12 +285,12 @@ TEST_CASE("policy check") {
   daemon.engine.check_answer = {2, 4, "allow a -> b : 80\nallow b -> c : 80\n", ""};
   auto done = run(daemon, {"policy", "check"}, "allow a -> b:80;allow b -> c:80");
   CHECK(done.code == 0);
-  CHECK(done.out == "The policy is valid: 2 statements, 4 classes\n\n  allow a -> b : 80\n  allow b -> c : 80\n");
+  CHECK(done.out == "The policy is valid (statements: 2, classes: 4)\n\n  allow a -> b : 80\n  allow b -> c : 80\n");
   CHECK(daemon.engine.calls.back() == "check_policy [allow a -> b:80;allow b -> c:80]");
 
   daemon.engine.check_answer = {0, 1, "", "policy needs more than 200000 rules"};
   CHECK(run(daemon, {"policy", "check", "-"}).out ==
-        "The policy is valid: 0 statements, 1 classes\n"
+        "The policy is valid (statements: 0, classes: 1)\n"
         "On a network that spans hosts it is refused: policy needs more than 200000 rules\n\n"
         "  nothing: every connection is refused\n");
 
