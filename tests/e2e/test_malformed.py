@@ -1,5 +1,5 @@
-"""Ten malformed inputs of every kind, at the daemon itself: each is answered with an error that says what is wrong, and
-nothing that was there before is lost."""
+"""Ten malformed inputs of every kind, at the daemon itself and by docker network create: each is answered with an error that says
+what is wrong, and nothing that was there before is lost."""
 
 import json
 import os
