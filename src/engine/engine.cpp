@@ -22,7 +22,9 @@ constexpr milliseconds kFullCheck{10'000};
 
 Engine::Engine(Config config) : p_(std::make_unique<Private>()) {
   p_->config = std::move(config);
-  if (p_->config.docker) p_->docker_state = "unreachable: no answer yet";
+  if (!p_->config.docker) return;
+  p_->docker_state = "unreachable: no answer yet";
+  p_->config.docker = p_->reads = std::make_shared<NetworkReads>(std::move(p_->config.docker));
 }
 Engine::~Engine() = default;
 
@@ -103,12 +105,14 @@ Status Engine::delete_network(const NetworkId& id) {
 Result<std::optional<Mac>> Engine::create_endpoint(const CreateEndpoint& request) {
   return p_->with_core("create endpoint", [&](Core& core) { return core.create_endpoint(request); });
 }
-Status Engine::delete_endpoint(const NetworkId&, const EndpointId& id) {
+Status Engine::delete_endpoint(const NetworkId& network, const EndpointId& id) {
+  if (p_->reads) p_->reads->removal_ends(network, id);
   return p_->with_core("remove endpoint", [&](Core& core) { return core.delete_endpoint(id); });
 }
 
 Result<Joined> Engine::join(const Join& request) {
   const auto began = steady_clock::now();
+  if (p_->reads) p_->reads->removal_ends(request.network, request.endpoint);
   Facts facts;
   const bool look = p_->config.docker && p_->view([&](Core& core) { return core.needs_look_up(request.endpoint); });
   if (look) facts = look_up(*p_->config.docker, {request.network, request.endpoint}, began + p_->config.look_up_limit);
@@ -124,8 +128,11 @@ Result<Joined> Engine::join(const Join& request) {
   return answer;
 }
 
-Status Engine::leave(const NetworkId&, const EndpointId& id) {
-  return p_->with_core("leave", [&](Core& core) { return core.leave(id); });
+Status Engine::leave(const NetworkId& network, const EndpointId& id) {
+  if (p_->reads) p_->reads->removal_begins(network, id);
+  auto left = p_->with_core("leave", [&](Core& core) { return core.leave(id); });
+  if (p_->reads) p_->reads->await_reads(network);
+  return left;
 }
 
 // Swarm's allocator asks one network after another and waits for us; a manager's own API may wait for the allocator. So

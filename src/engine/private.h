@@ -15,6 +15,7 @@
 #include "core.h"
 #include "microseg/base/log.h"
 #include "microseg/engine/engine.h"
+#include "network_reads.h"
 #include "queue.h"
 
 namespace microseg::engine {
@@ -35,6 +36,7 @@ struct Engine::Private {
   std::string failure = "microseg is starting";
 
   Allocations allocations;
+  std::shared_ptr<NetworkReads> reads;  // what config.docker is, where there is one
 
   // Between the engine and the watcher.
   std::mutex mutex;
