@@ -68,7 +68,7 @@ def dockerd_restart(context):
         c.refresh()
     verdicts = client.probe(f"tcp:{server.ip}:7001", f"tcp:{server.ip}:7000")
     expect(list(verdicts.values()).count("accepted") == 1 and verdicts[f"tcp:{server.ip}:7001"] == "accepted", f"afterwards: {verdicts}")
-    joins, calls = proxy.times("Join"), [ms for _, ms in proxy.calls]
+    joins, calls = proxy.times("Join"), [call.ms for call in proxy.calls]
     proxy.close()
     figures = (f"{RESTARTED} containers: dockerd answers after {up:.1f} s; {len(calls)} driver calls meanwhile, the slowest {max(calls):.0f} ms; "
                f"everybody known {resolved * 1e3:.0f} ms after")
@@ -112,7 +112,7 @@ def hanging_api(context):
     host.start_dockerd()
     wait_until(lambda: all(host.api.inspect(c.id)["State"]["Running"] for c in clients), 40, "the containers run again")
     up = time.monotonic() - started
-    calls = [ms for _, ms in proxy.calls]
+    calls = [call.ms for call in proxy.calls]
     proxy.close()
     status = microseg.json("status")
     figures = (f"dockerd's start with {RESTARTED} containers took {up:.1f} s beside a hanging API, {len(calls)} driver calls, the slowest {max(calls):.0f} ms; "

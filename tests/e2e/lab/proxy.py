@@ -1,17 +1,33 @@
-"""Stands between dockerd and the driver socket and takes the time of every call."""
+"""Stand between dockerd and the daemon, and note when which call was under way: TimedProxy in front of the driver socket,
+ReadsProxy in front of Docker's."""
 
 import http.server
+import json
 import os
+import socket
 import socketserver
 import threading
 import time
+from dataclasses import dataclass
 
 from .engine_api import request
 
 
+@dataclass
+class Call:
+    method: str
+    body: dict
+    began: float  # both in seconds of time.monotonic()
+    ended: float
+
+    @property
+    def ms(self):
+        return (self.ended - self.began) * 1e3
+
+
 class TimedProxy:
     def __init__(self, listen, target):
-        """Sockets as seen from here. `calls` gets (method, milliseconds) of each call."""
+        """Sockets as seen from here. `calls` gets a Call for each that was answered."""
         self.calls = []
         calls = self.calls
 
@@ -22,7 +38,7 @@ class TimedProxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 start = time.monotonic()
                 status, answer = request(target, "POST", self.path, body, {"Content-Type": ""})
-                calls.append((self.path.rsplit(".", 1)[-1], (time.monotonic() - start) * 1e3))
+                calls.append(Call(self.path.rsplit(".", 1)[-1], json.loads(body) if body else {}, start, time.monotonic()))
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
@@ -34,18 +50,52 @@ class TimedProxy:
             def log_message(self, *_):
                 pass
 
-        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-            daemon_threads = True
-            request_queue_size = 128
-
-        if os.path.exists(listen):
-            os.unlink(listen)
-        self.server = Server(listen, Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = serve(listen, Handler)
 
     def times(self, method):
-        return [ms for name, ms in self.calls if name == method]
+        return [call.ms for call in self.calls if call.method == method]
 
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+class ReadsProxy:
+    def __init__(self, listen, target):
+        """`reads` gets (when it began, when it ended) of every request for the network whose id is `network`."""
+        self.network, self.reads = None, []
+        tap = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                """One request and its answer: the daemon opens a connection for each."""
+                began, head = time.monotonic(), self.request.recv(65536)
+                with socket.socket(socket.AF_UNIX) as engine:
+                    try:
+                        engine.connect(target)
+                        engine.sendall(head)
+                        while data := engine.recv(65536):
+                            self.request.sendall(data)
+                    except OSError:
+                        return  # one of the two is gone: so it is for the other
+                if tap.network and head.startswith(f"GET /networks/{tap.network} ".encode()):
+                    tap.reads.append((began, time.monotonic()))
+
+        self.server = serve(listen, Handler)
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def serve(listen, handler):
+    """A thread for each connection to the socket `listen`."""
+    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+        daemon_threads = True
+        request_queue_size = 128
+
+    if os.path.exists(listen):
+        os.unlink(listen)
+    server = Server(listen, handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
