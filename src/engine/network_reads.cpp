@@ -8,12 +8,12 @@ using std::chrono::steady_clock;
 
 void NetworkReads::removal_begins(const NetworkId& network, const EndpointId& endpoint) {
   std::lock_guard lock(mutex_);
-  traffic_[network].removals[endpoint] = steady_clock::now() + kForgotten;
+  traffic_[network].removals[endpoint] = steady_clock::now() + forgotten_;
 }
 
 void NetworkReads::await_reads(const NetworkId& network) {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, kPatience, [&] {
+  changed_.wait_for(lock, patience_, [&] {
     auto it = traffic_.find(network);
     return it == traffic_.end() || it->second.reads == 0;
   });
@@ -33,7 +33,7 @@ void NetworkReads::removal_ends(const NetworkId& network, const EndpointId& endp
 Result<docker::NetworkInfo> NetworkReads::network(const NetworkId& id, docker::Deadline deadline) {
   {
     std::unique_lock lock(mutex_);
-    changed_.wait_until(lock, std::min(deadline, steady_clock::now() + kPatience), [&] { return !being_removed(id); });
+    changed_.wait_until(lock, std::min(deadline, steady_clock::now() + patience_), [&] { return !being_removed(id); });
     ++traffic_[id].reads;
   }
   auto answer = api_->network(id, deadline);

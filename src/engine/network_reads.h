@@ -29,7 +29,9 @@ class NetworkReads final : public docker::EngineApi {
   // A DeleteEndpoint that has not come by then does not come: Docker has ended, or disconnected for another reason.
   static constexpr std::chrono::milliseconds kForgotten{1000};
 
-  explicit NetworkReads(std::shared_ptr<docker::EngineApi> api) : api_(std::move(api)) {}
+  explicit NetworkReads(std::shared_ptr<docker::EngineApi> api, std::chrono::milliseconds patience = kPatience,
+                        std::chrono::milliseconds forgotten = kForgotten)
+      : api_(std::move(api)), patience_(patience), forgotten_(forgotten) {}
 
   // Docker is about to remove it: from here on reads of its network wait. Before Leave does its work.
   void removal_begins(const NetworkId& network, const EndpointId& endpoint);
@@ -71,6 +73,7 @@ class NetworkReads final : public docker::EngineApi {
   void tidy(const NetworkId& network);
 
   std::shared_ptr<docker::EngineApi> api_;
+  std::chrono::milliseconds patience_, forgotten_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<NetworkId, Traffic> traffic_;
