@@ -386,7 +386,7 @@ TEST_CASE("stopping ends idle connections at once and lets running requests fini
   CHECK(idle.ended());
   CHECK(used.ended());
   CHECK(half.readable(10s));  // an error answer, or the end
-  CHECK(Clock::now() - begun < 500ms);
+  CHECK(Clock::now() - begun < 5s);  // and not when the running request ends
   CHECK(stopped.wait_for(50ms) == std::future_status::timeout);
   CHECK(!slow.readable(0s));
   go_on.set_value();
