@@ -25,7 +25,24 @@ class Call:
         return (self.ended - self.began) * 1e3
 
 
-class TimedProxy:
+class Proxy:
+    def serve(self, listen, handler):
+        """A thread for each connection to the socket `listen`."""
+        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+        if os.path.exists(listen):
+            os.unlink(listen)
+        self.server = Server(listen, handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class TimedProxy(Proxy):
     def __init__(self, listen, target):
         """Sockets as seen from here. `calls` gets a Call for each that was answered."""
         self.calls = []
@@ -50,17 +67,13 @@ class TimedProxy:
             def log_message(self, *_):
                 pass
 
-        self.server = serve(listen, Handler)
+        self.serve(listen, Handler)
 
     def times(self, method):
         return [call.ms for call in self.calls if call.method == method]
 
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
-
-class ReadsProxy:
+class ReadsProxy(Proxy):
     def __init__(self, listen, target):
         """`reads` gets (when it began, when it ended) of every request for the network whose id is `network`."""
         self.network, self.reads = None, []
@@ -81,21 +94,4 @@ class ReadsProxy:
                 if tap.network and head.startswith(f"GET /networks/{tap.network} ".encode()):
                     tap.reads.append((began, time.monotonic()))
 
-        self.server = serve(listen, Handler)
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def serve(listen, handler):
-    """A thread for each connection to the socket `listen`."""
-    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-        daemon_threads = True
-        request_queue_size = 128
-
-    if os.path.exists(listen):
-        os.unlink(listen)
-    server = Server(listen, handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+        self.serve(listen, Handler)
