@@ -26,7 +26,7 @@ namespace microseg::engine {
 class NetworkReads final : public docker::EngineApi {
  public:
   static constexpr std::chrono::milliseconds kPatience{200};
-  // A DeleteEndpoint that has not come by then does not come: Docker has ended, or disconnected for another reason.
+  // Where DeleteEndpoint has not come by then, nobody waits for it any longer: Docker may have ended in between.
   static constexpr std::chrono::milliseconds kForgotten{1000};
 
   explicit NetworkReads(std::shared_ptr<docker::EngineApi> api, std::chrono::milliseconds patience = kPatience,
@@ -35,7 +35,7 @@ class NetworkReads final : public docker::EngineApi {
 
   // Docker is about to remove it: from here on reads of its network wait. Before Leave does its work.
   void removal_begins(const NetworkId& network, const EndpointId& endpoint);
-  // Returns when no read of the network is under way. Before Leave is answered.
+  // Returns when no read of the network is under way, or its patience is over. Before Leave is answered.
   void await_reads(const NetworkId& network);
   // Docker has removed it (DeleteEndpoint), or keeps it after all (Join).
   void removal_ends(const NetworkId& network, const EndpointId& endpoint);
