@@ -26,7 +26,7 @@ namespace {
 struct Shared {
   ServerOptions options;
   Handler handler;
-  Fd stop;  // an eventfd, readable from the stop on
+  Fd stop;  // an eventfd, readable once the server stops; closed when it has
   std::mutex mutex;
   std::condition_variable changed;  // a connection ended, or the server stops
   std::size_t connections = 0;      // guarded by mutex, like `stopping`
@@ -136,6 +136,8 @@ class UnixServer : public Server {
     if (::lstat(path_.c_str(), &now) == 0 && now.st_ino == file_.st_ino && now.st_dev == file_.st_dev)
       (void)::unlink(path_.c_str());
     listener_ = Fd();
+    // Not left to the last thread that shares it: that one may end a moment after this.
+    shared_->stop = Fd();
   }
 
  private:

@@ -431,6 +431,15 @@ TEST_CASE("no descriptor survives an exec") {
   CHECK(checked >= 4);  // listener, eventfd, both ends of the connection
 }
 
+TEST_CASE("a stopped server has no descriptor open") {
+  const auto before = open_descriptors();
+  EchoServer server;
+  CHECK(server.post("x") == "POST|/p||x");
+  CHECK(open_descriptors() != before);
+  server.server->stop();
+  CHECK(open_descriptors() == before);
+}
+
 TEST_CASE("other users are refused, whatever the file's mode") {
   if (::geteuid() != 0) {
     MESSAGE("needs root: skipped");
