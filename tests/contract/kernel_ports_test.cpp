@@ -71,6 +71,7 @@ struct LinuxPorts {
   }
   PortIndex plug(const IfName& bridge, const std::string& port) {
     auto& inside = containers.try_emplace(port).first->second;
+    inside.run("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");  // what IPv6 says of itself would be counted
     host.run("ip link add " + port + " type veth peer name eth1 netns " + inside.path() + " && ip link set " + port +
              " master " + bridge.str() + " up");
     inside.run("ip link set eth1 up");
