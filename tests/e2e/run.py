@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """End-to-end tests: real engines, real containers, real packets.
 
-    tests/e2e/run.py [--bin DIR] [--engine V ...] [--only NAME ...] [--list | --prepare] [--summary FILE]
+    tests/e2e/run.py [--bin DIR] [--engine V ...] [--only NAME ...] [--jobs N] [--list | --prepare] [--summary FILE]
 
 Prints `ok NAME: figures` or `FAILED NAME: ...` with the state of all it used, and `e2e: N passed, N failed` at the end.
 Needs root. A NAME of --only matches from its beginning: `--only compose` runs it on every engine.
@@ -13,14 +13,13 @@ import importlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 from lab import engines, plugin_registry, registry  # noqa: E402
-from lab.host import Lab  # noqa: E402
+from lab.image import tools  # noqa: E402
+from lab.runner import Runner  # noqa: E402
 
 
 def arguments():
@@ -29,6 +28,8 @@ def arguments():
                         help="where microsegd and microseg are (default build/release/bin)")
     parser.add_argument("--engine", nargs="+", choices=registry.ALL, default=list(registry.ALL))
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[""])
+    parser.add_argument("--jobs", type=int, default=2, choices=range(1, 9), metavar="N",
+                        help="engines whose tests run side by side (default 2); what measures time runs alone")
     parser.add_argument("--list", action="store_true", help="names only")
     parser.add_argument("--prepare", action="store_true", help="fetch the engines, and run nothing")
     parser.add_argument("--summary", metavar="FILE", help='write {"passed": n, "failed": n} there')
@@ -40,42 +41,16 @@ def load_tests(args):
     for path in sorted(glob.glob(os.path.join(os.path.dirname(os.path.realpath(__file__)), "test_*.py"))):
         importlib.import_module(os.path.splitext(os.path.basename(path))[0])
     chosen = [t for t in registry.TESTS if t.engines() <= set(args.engine) and any(t.name.startswith(o) for o in args.only)]
-    return sorted(chosen, key=lambda t: (t.engine, t.spoils))  # an engine's tests together: they share its host
+    return sorted(chosen, key=lambda t: t.engine)
 
 
-def run_one(test, lab, bin_dir, shared):
-    context = registry.Context(lab, bin_dir, test.engine, shared)
-    started = time.monotonic()
-    try:
-        figures = test.function(context)
-        print(f"ok {test.name}: {figures} ({time.monotonic() - started:.1f} s)", flush=True)
-        if test.spoils:
-            shared.pop(test.engine, None)
-        return True
-    except Exception as error:
-        print(f"FAILED {test.name}: {error} ({time.monotonic() - started:.1f} s)")
-        if not isinstance(error, registry.Failure):
-            traceback.print_exc(file=sys.stdout)
-        try:
-            print(context.state())
-        except (OSError, subprocess.SubprocessError) as broken:
-            print(f"(its state could not be read: {broken})")
-        sys.stdout.flush()
-        shared.pop(test.engine, None)  # the next test starts from a clean host
-        return False
-    finally:
-        kept = {id(host) for entry in shared.values() for host in registry.hosts_of(entry)}
-        for host in context.used:
-            if id(host) not in kept:
-                host.close()
-
-
-def announce(test):
-    """Says what the next tests run on."""
-    for wanted in sorted(test.engines()):
+def announce(tests):
+    """Says what the tests run on."""
+    for wanted in sorted(set().union(*(t.engines() for t in tests))):
         found = engines.engine(wanted).version
         moved_on = "" if found == wanted else f" (asked for {wanted}: its suite has moved on)"
-        print(f"-- Docker Engine {found}{moved_on}", flush=True)
+        default = ", for tests that name no other" if wanted == registry.PRIMARY else ""
+        print(f"-- Docker Engine {found}{moved_on}{default}", flush=True)
 
 
 def main():
@@ -97,23 +72,18 @@ def main():
             sys.exit(f"e2e: {args.bin}/{program} is missing; build it: cmake --preset release && cmake --build --preset release")
     # Ended from outside: still close everything.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    passed, started = 0, time.monotonic()
-    with Lab(keep=args.keep) as lab:
-        shared = {}
-        for i, test in enumerate(tests):
-            if i == 0 or tests[i - 1].engine != test.engine:
-                for entry in shared.values():
-                    for host in registry.hosts_of(entry):
-                        host.close()
-                shared.clear()
-                announce(test)
-            passed += run_one(test, lab, args.bin, shared)
-    failed = len(tests) - passed
+    started = time.monotonic()
+    announce(tests)
+    tools()  # before anybody else needs them: two could not build them at once
+    passed = Runner(args.bin, args.jobs, args.keep).run(tests)
+    failed = [t.name for t in tests if t.name not in passed]
     if args.summary:
         with open(args.summary, "w") as f:
-            json.dump({"passed": passed, "failed": failed}, f)
+            json.dump({"passed": len(passed), "failed": len(failed)}, f)
+    if failed:
+        print("e2e: failed: " + ", ".join(failed))
     print(f"e2e: {time.monotonic() - started:.0f} s")
-    print(f"e2e: {passed} passed, {failed} failed")
+    print(f"e2e: {len(passed)} passed, {len(failed)} failed")
     return 1 if failed or not tests else 0
 
 

@@ -60,7 +60,7 @@ def matches(peer, service, labels):
     return True
 
 
-@test("churn")
+@test("churn", alone=True)
 def churn(context):
     seed = int(os.environ.get("MICROSEG_SEED", "0")) or time.time_ns() % 1_000_000
     dice = random.Random(seed)

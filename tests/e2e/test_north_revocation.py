@@ -16,7 +16,7 @@ KEPT = f"allow open -> world : {KEPT_PORT}, {KEPT_PORT}/udp"
 OPEN = KEPT + f"\nallow open -> world : {PORT}, {PORT}/udp"
 
 
-@test("north revocation", engines=("20.10.24", "28.5.2"))
+@test("north revocation", engines=("20.10.24", "28.5.2"), alone=True)
 def revocation(context):
     outside = Outside(context)
     host, microseg = outside.host, outside.microseg

@@ -11,7 +11,7 @@ ENDPOINTS, ROUNDS = 64, 20
 POLICY = "allow web -> api : 8080\nallow api -> db : 5432\nallow {tier=a} -> any : 9100"
 
 
-@test("parallel", engines=())
+@test("parallel", engines=(), alone=True)
 def parallel(context):
     host = context.own_host()
     microseg = Legacy(host, context.bin, "--docker-socket", "").start()

@@ -41,7 +41,7 @@ def live_restore(context):
     return figures
 
 
-@test("dockerd restart")
+@test("dockerd restart", alone=True)
 def dockerd_restart(context):
     """Without live-restore: every container stops with dockerd and is started by it, while its API is not served."""
     host, microseg = context.own_machine(daemon_options=("--driver-socket", "/run/lab/driver.sock"))
@@ -79,7 +79,7 @@ def dockerd_restart(context):
     return figures
 
 
-@test("hanging API")
+@test("hanging API", alone=True)
 def hanging_api(context):
     """The Engine API accepts and never answers: nobody waits for it, nobody gets more than quarantine."""
     host = context.own_host()

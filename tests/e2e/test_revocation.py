@@ -18,7 +18,7 @@ BOTH = KEPT + ("allow left -> right : 7000\nallow right -> left : 7000\n"
                "allow left -> right : 7000/udp\nallow right -> left : 7000/udp\n")
 
 
-@test("revocation")
+@test("revocation", alone=True)
 def revocation(context):
     host, microseg = context.machine()
     host.api.create_network("revoke", microseg.driver, ["10.62.0.0/24"])

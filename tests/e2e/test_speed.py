@@ -25,7 +25,7 @@ def datagrams(c):
     return counters["InDatagrams"] + counters["RcvbufErrors"]
 
 
-@test("speed", engines=ALL)
+@test("speed", engines=ALL, alone=True)
 def speed(context):
     host, microseg = context.machine()
     host.api.create_network("fast", microseg.driver, ["10.65.0.0/24"], {"microseg.policy": POLICY})

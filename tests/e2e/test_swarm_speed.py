@@ -9,7 +9,7 @@ ROUNDS = 7
 MILLISECONDS = 250
 
 
-@swarm_test("speed", ("swarm", "swarm mixed"))
+@swarm_test("speed", ("swarm", "swarm mixed"), alone=True)
 def speed(context):
     swarm = context.swarm()
     first, second, _ = swarm.nodes

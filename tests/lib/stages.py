@@ -150,35 +150,36 @@ def fetch_engines(shell):
 
 
 def plan(kinds, quick):
-    """Groups of (name, needed stage or None, function). A group's stages run side by side, groups one after another.
+    """Phases, one after another, of lanes, side by side, of stages, one after another: (name, needed stage or None, function).
 
-    Compilers share the cores among themselves. What measures time runs alone.
+    Compilers share the cores among themselves, and fuzzing takes one while network tests mostly wait on the other. Test
+    suites that use all cores run alone; e2e knows by itself which of its tests may run beside others.
     """
     presets = ["release"] if quick else ["release", "sanitize"]
     suites = [k for k in ("unit", "contract", "netns") if k in kinds]
-    groups = []
 
-    builds = [(f"build {p}", None, build(p)) for p in presets if suites or (p == "release" and "e2e" in kinds)]
-    first, rest = builds[:1], builds[1:]
+    builds = [[(f"build {p}", None, build(p))] for p in presets if suites or (p == "release" and "e2e" in kinds)]
+    first, second = builds[:1], builds[1:]
     if "checks" in kinds:
-        first.append(("checks", None, checks))
+        first.append([("checks", None, checks)])
     if "e2e" in kinds:
-        first.append(("fetch engines", None, fetch_engines))
-    groups.append(first)
+        first.append([("fetch engines", None, fetch_engines)])
     if "debian13" in kinds:
-        rest.append(("debian13", None, debian13))
+        second.append([("debian13", None, debian13)])
     if "fuzz" in kinds:
-        rest.append(("build fuzz", None, fuzz_build))
-    groups.append(rest)
+        second.append([("build fuzz", None, fuzz_build)])
 
-    for suite in suites:
-        for p in presets:  # one after the other: both presets' tests use the same kernel
-            groups.append([(f"{suite} {p}", f"build {p}", ctest(p, suite, "1" if suite == "netns" else CORES))])
+    def tests(suite, jobs):  # a lane: both presets' tests use the same kernel
+        return [(f"{suite} {p}", f"build {p}", ctest(p, suite, jobs)) for p in presets if suite in suites]
+
+    third = [tests("unit", CORES) + tests("contract", CORES)]
+    fourth = [tests("netns", "1")]
     if "fuzz" in kinds:
-        groups.append([("fuzz", "build fuzz", summarised("tests/fuzz/run", timeout=1200))])
-    if "e2e" in kinds:
-        groups.append([("e2e", "build release", summarised("/usr/bin/python3", "tests/e2e/run.py", timeout=2100))])
-    return [g for g in groups if g]
+        jobs = "1" if "netns" in kinds else CORES
+        fourth.append([("fuzz", "build fuzz", summarised("tests/fuzz/run", "--jobs", jobs, timeout=1200))])
+    last = [[("e2e", "build release", summarised("/usr/bin/python3", "tests/e2e/run.py", timeout=2100))]] if "e2e" in kinds else []
+    phases = [[lane for lane in phase if lane] for phase in (first, second, third, fourth, last)]
+    return [phase for phase in phases if phase]
 
 
 # ---- running them ----
@@ -186,6 +187,21 @@ def plan(kinds, quick):
 # What names a failure in the log of a test suite; repeated below everything, since logs are long.
 TELLTALES = ("***Failed", "***Timeout", "***Exception", " is wrong: ", ": ERROR: ", "FAILED: ", " error: ")
 failures = []  # of all stages: lines
+
+
+def run_lane(stages, good):
+    """(passed, failed) of the stages together. `good` gets the names of those that passed."""
+    passed = failed = 0
+    for name, needed, function in stages:
+        if needed is None or needed in good:
+            sums = run_stage(name, function)
+        else:
+            sums = 0, 1
+            say(f"FAILED {name:18} not run: {needed} failed")
+        passed, failed = passed + sums[0], failed + sums[1]
+        if not sums[1]:
+            good.add(name)
+    return passed, failed
 
 
 def run_stage(name, function):
@@ -228,19 +244,10 @@ def main():
     started = time.monotonic()
     passed = failed = 0
     good = set()
-    for group in plan(kinds, args.quick):
-        ready = []
-        for name, needed, function in group:
-            if needed is None or needed in good:
-                ready.append((name, function))
-            else:
-                failed += 1
-                say(f"FAILED {name:18} not run: {needed} failed")
-        with concurrent.futures.ThreadPoolExecutor(len(group)) as pool:
-            for (name, _), sums in zip(ready, pool.map(lambda stage: run_stage(*stage), ready)):
+    for lanes in plan(kinds, args.quick):
+        with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+            for sums in pool.map(lambda lane: run_lane(lane, good), lanes):
                 passed, failed = passed + sums[0], failed + sums[1]
-                if not sums[1]:
-                    good.add(name)
     for line in failures:
         print(line)
     print(f"total {time.monotonic() - started:.0f} s")

@@ -32,6 +32,7 @@ class Test:
     function: object
     engine: str  # "" where the test needs no engine; or the name of a swarm
     spoils: bool = False  # what it shares with others is of no use afterwards: it runs last
+    alone: bool = False   # it measures time: nothing else may run beside it
 
     def engines(self):
         """The versions it runs on."""
@@ -40,21 +41,21 @@ class Test:
         return {self.engine} - {""}
 
 
-def test(name, engines=(PRIMARY,)):
+def test(name, engines=(PRIMARY,), alone=False):
     """Registers a test; one that names several engines runs once on each. It returns its figures as text."""
     def register(function):
         several = len(engines) > 1
         for engine in engines or ("",):
-            TESTS.append(Test(f"{name} {engine}" if several else name, function, engine))
+            TESTS.append(Test(f"{name} {engine}" if several else name, function, engine, alone=alone))
         return function
     return register
 
 
-def swarm_test(name, swarms=("swarm",), spoils=False):
+def swarm_test(name, swarms=("swarm",), spoils=False, alone=False):
     """The same for a test of several hosts: once in each of the swarms named."""
     def register(function):
         for swarm in swarms:
-            TESTS.append(Test(f"{swarm} {name}", function, swarm, spoils))
+            TESTS.append(Test(f"{swarm} {name}", function, swarm, spoils, alone))
         return function
     return register
 
