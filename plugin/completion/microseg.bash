@@ -20,6 +20,7 @@ _microseg() {
     word=${COMP_WORDS[i]}
     case $word in
       --api-socket | --network) ((i++)) ;;
+      --version) [[ ${words[0]} == policy ]] && ((i++)) ;;
       -*) ;;
       *) words+=("$word") ;;
     esac
@@ -37,7 +38,7 @@ _microseg() {
       ;;
   esac
   [[ ${words[0]} == endpoints || ${words[0]} == explain ]] && options+=' --network'
-  ((${#words[@]} == 0)) && options+=' --version'
+  [[ ${#words[@]} == 0 || ${words[*]:0:2} == 'policy apply' ]] && options+=' --version'
   if [[ $cur == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     return
@@ -45,7 +46,7 @@ _microseg() {
   local choices=
   case ${words[0]}:${#words[@]} in
     :0) choices='status networks endpoints policy explain completion version' ;;
-    policy:1) choices='check show apply remove' ;;
+    policy:1) choices='check show apply history remove' ;;
     policy:2 | policy:3)
       if [[ ${words[1]}:${#words[@]} == check:2 || ${words[1]}:${#words[@]} == apply:3 ]]; then
         compopt -o filenames 2>/dev/null

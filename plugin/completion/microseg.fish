@@ -19,7 +19,7 @@ complete -c microseg -n "not __fish_seen_subcommand_from $commands" -l version -
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a status -d "Show the health of the daemon"
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a networks -d "List networks with their counters"
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a endpoints -d "List endpoints"
-complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a policy -d "Check, show, apply or remove a policy"
+complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a policy -d "Check, show, apply, remove or look back at a policy"
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a explain -d "Tell whether a connection is allowed"
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a completion -d "Print a completion script"
 complete -c microseg -n "not __fish_seen_subcommand_from $commands" -a version -d "Print the version"
@@ -29,8 +29,10 @@ complete -c microseg -n "__fish_seen_subcommand_from endpoints explain" -l netwo
 complete -c microseg -n "__fish_seen_subcommand_from explain" -a "(__microseg_services)"
 complete -c microseg -n "__fish_seen_subcommand_from completion" -a "bash zsh fish"
 
-set -l actions check show apply remove
+set -l actions check show apply history remove
 complete -c microseg -n "__fish_seen_subcommand_from policy; and not __fish_seen_subcommand_from $actions" -a "$actions"
-complete -c microseg -n "__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from show apply remove" \
+complete -c microseg -n "__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from show apply history remove" \
     -a "(__microseg_networks)"
 complete -c microseg -n "__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from check apply" -F
+complete -c microseg -n "__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from apply" -l version -x \
+    -d "Apply once more what was applied as this version"

@@ -78,6 +78,12 @@ Response policy(AdminCommands& commands, const Request& request, const std::stri
   return only(request, "GET, PUT or DELETE");
 }
 
+Response history(AdminCommands& commands, const Request& request, const std::string& network) {
+  if (request.method != "GET") return only(request, "GET");
+  auto view = commands.policy_history(network);
+  return view ? Response{200, to_json(view.value())} : failed(view.error());
+}
+
 Response check(AdminCommands& commands, const Request& request) {
   if (request.method != "POST") return only(request, "POST");
   auto text = parse_policy_body(request.body);
@@ -98,15 +104,19 @@ Response explain(AdminCommands& commands, const Request& request) {
   return view ? Response{200, to_json(view.value(), values["port"])} : failed(view.error());
 }
 
+// N of "/v1/networks/N" and `what`.
+std::optional<std::string> network_in(const std::string& path, std::string_view what) {
+  constexpr std::string_view before = "/v1/networks/";
+  if (!path.starts_with(before) || !path.ends_with(what) || path.size() <= before.size() + what.size()) return std::nullopt;
+  return path.substr(before.size(), path.size() - before.size() - what.size());
+}
+
 }  // namespace
 
 Response Admin::handle(const Request& request) const {
   const std::string& path = request.path;
-  constexpr std::string_view networks = "/v1/networks/", policy_of = "/policy";
-  if (path.starts_with(networks) && path.ends_with(policy_of) && path.size() > networks.size() + policy_of.size()) {
-    const auto length = path.size() - networks.size() - policy_of.size();
-    return policy(commands_, request, path.substr(networks.size(), length));
-  }
+  if (auto network = network_in(path, "/policy")) return policy(commands_, request, *network);
+  if (auto network = network_in(path, "/policy/history")) return history(commands_, request, *network);
   const bool get = request.method == "GET";
   if (path == "/v1/status") return get ? Response{200, to_json(commands_.status())} : only(request, "GET");
   if (path == "/v1/networks") return get ? networks_view(commands_) : only(request, "GET");

@@ -23,6 +23,13 @@ json text_or_null(const std::optional<T>& value) {
 
 const char* name_of(model::Mode mode) { return mode == model::Mode::enforce ? "enforce" : "monitor"; }
 
+json applied(const model::AppliedPolicy& policy) {
+  return {{"version", policy.version},
+          {"text", policy.text},
+          {"at", time_or_null(policy.at_ms)},
+          {"at_ms", policy.at_ms}};
+}
+
 json network(const engine::NetworkView& view) {
   json subnets = json::array();
   for (auto& subnet : view.subnets)
@@ -114,13 +121,15 @@ std::string to_json(const engine::PolicyView& view) {
                 {"network_name", view.network_name},
                 {"sources", sources},
                 {"effective", view.effective},
-                {"applied",
-                 {{"version", view.applied.version},
-                  {"text", view.applied.text},
-                  {"at", time_or_null(view.applied.at_ms)},
-                  {"at_ms", view.applied.at_ms}}},
+                {"applied", applied(view.applied)},
                 {"classes", view.classes},
                 {"elements", view.elements}});
+}
+
+std::string to_json(const engine::HistoryView& view) {
+  json versions = json::array();
+  for (auto& version : view.versions) versions.push_back(applied(version));
+  return print({{"network", view.network.str()}, {"network_name", view.network_name}, {"versions", versions}});
 }
 
 std::string to_json(const engine::ExplainView& view, const std::string& port) {

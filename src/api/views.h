@@ -15,6 +15,7 @@ std::string to_json(const engine::StatusView& view);
 std::string to_json(const std::vector<engine::NetworkView>& views);
 std::string to_json(const std::vector<engine::EndpointView>& views);
 std::string to_json(const engine::PolicyView& view);
+std::string to_json(const engine::HistoryView& view);
 // `port` as it was asked for.
 std::string to_json(const engine::ExplainView& view, const std::string& port);
 std::string to_json(const engine::CheckView& view);

@@ -26,6 +26,7 @@ struct Arguments {
   std::string socket;
   bool json = false;
   std::string network, file, from, to, port, shell;
+  std::uint64_t version = 0;  // of an applied policy; 0: none was named
 };
 
 struct Streams {
@@ -44,6 +45,11 @@ Exit fail(const Streams& io, const Failure& failure) {
   return failure.exit;
 }
 
+Failure not_understood() {
+  return {kRefused,
+          "microsegd's answer is not understood; do `microseg version` and `microseg status --json` show the same version?"};
+}
+
 // Calls, and prints what `show` makes of the answer, or the answer itself for programs. `after` derives the exit code.
 template <class Show>
 Exit ask(const Arguments& args, const Streams& io, const Call& request, Show show,
@@ -58,9 +64,7 @@ Exit ask(const Arguments& args, const Streams& io, const Call& request, Show sho
     io.out << text;
     return code;
   } catch (const json::exception&) {
-    return fail(io, {kRefused,
-                     "microsegd's answer is not understood; do `microseg version` and `microseg status "
-                     "--json` show the same version?"});
+    return fail(io, not_understood());
   }
 }
 
@@ -110,9 +114,26 @@ std::variant<std::string, Failure> read_policy(const Arguments& args, std::istre
                              (errno != 0 ? std::strerror(errno) : "read error") + "; check the path"};
 }
 
+Call history_call(const Arguments& args) { return {"GET", {"v1", "networks", args.network, "policy", "history"}, {}, ""}; }
+
+// The policy that was applied as the version asked for.
+std::variant<std::string, Failure> applied_version(const Arguments& args) {
+  auto answer = call(args.socket, history_call(args));
+  if (std::holds_alternative<Failure>(answer)) return answer;
+  try {
+    const auto history = json::parse(std::get<std::string>(answer));
+    for (auto& version : history.at("versions"))
+      if (version.at("version").get<std::uint64_t>() == args.version) return version.at("text").get<std::string>();
+  } catch (const json::exception&) {
+    return not_understood();
+  }
+  return Failure{kRefused, "no version " + std::to_string(args.version) + " of the policy applied to " + args.network +
+                               " is kept; `microseg policy history " + args.network + "` lists those that are"};
+}
+
 // As a call's body.
 std::variant<std::string, Failure> policy_body(const Arguments& args, std::istream& in) {
-  auto text = read_policy(args, in);
+  auto text = args.version == 0 ? read_policy(args, in) : applied_version(args);
   if (std::holds_alternative<Failure>(text)) return text;
   try {
     return json{{"text", std::get<std::string>(text)}}.dump();
@@ -139,6 +160,17 @@ Exit policy_apply(const Arguments& args, const Streams& io) {
 Exit policy_remove(const Arguments& args, const Streams& io) {
   return ask(args, io, policy_call("DELETE", args),
              [&](auto&) { return "removed the applied policy of " + args.network + "\n"; });
+}
+
+// All versions as a table; or the text of one.
+Exit policy_history(const Arguments& args, const Streams& io) {
+  if (args.version == 0 || args.json)
+    return ask(args, io, history_call(args), [](auto& a) { return show_history(a, now_ms()); });
+  auto text = applied_version(args);
+  if (auto* failure = std::get_if<Failure>(&text)) return fail(io, *failure);
+  const auto shown = printable(std::get<std::string>(text), true);
+  io.out << shown << (shown.empty() || shown.ends_with('\n') ? "" : "\n");
+  return kDone;
 }
 
 Exit explain(const Arguments& args, const Streams& io) {
@@ -213,8 +245,8 @@ class Parser {
   void network_argument(CLI::App* app) {
     app->add_option("NETWORK", args_.network, "Name, id or unique id prefix of a network")->required()->type_name("");
   }
-  void file_argument(CLI::App* app) {
-    app->add_option("FILE", args_.file, "File with the policy; - or none: standard input")->type_name("");
+  CLI::Option* file_argument(CLI::App* app) {
+    return app->add_option("FILE", args_.file, "File with the policy; - or none: standard input")->type_name("");
   }
   void network_option(CLI::App* app, const char* what) {
     app->add_option("--network", args_.network, what)->type_name("NETWORK");
@@ -247,7 +279,7 @@ class Parser {
   }
 
   void build_policy() {
-    auto* policy = app_.add_subcommand("policy", "Check, show, apply or remove a network's policy");
+    auto* policy = app_.add_subcommand("policy", "Check, show, apply, remove or look back at a network's policy");
     common(*policy);
     policy->require_subcommand(1);
     network_argument(add(*policy, "show", "Show where a network's policy comes from and what is in force", policy_show,
@@ -259,9 +291,20 @@ class Parser {
     auto* apply = add(*policy, "apply", "Replace the applied policy; in force when the command returns", policy_apply,
                       "  microseg policy apply app app.policy\n"
                       "  echo 'allow web -> api : 8080' | microseg policy apply app\n"
-                      "  microseg policy apply app - < app.policy");
+                      "  microseg policy apply app - < app.policy\n"
+                      "  microseg policy apply app --version 3");
     network_argument(apply);
-    file_argument(apply);
+    auto* file = file_argument(apply);
+    apply->add_option("--version", args_.version, "Apply once more what was applied as version N")
+        ->check(CLI::PositiveNumber)
+        ->type_name("N")
+        ->excludes(file);
+    auto* history = add(*policy, "history", "List the policies that were applied, or print one of them", policy_history,
+                        "  microseg policy history app\n"
+                        "  microseg policy history app 3 > app.policy\n"
+                        "  microseg policy apply app --version 3");
+    network_argument(history);
+    history->add_option("VERSION", args_.version, "Print the text of this version")->check(CLI::PositiveNumber)->type_name("");
     network_argument(add(*policy, "remove", "Remove the applied policy; options and labels stay in force",
                          policy_remove, "  microseg policy remove app"));
   }

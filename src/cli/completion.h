@@ -1,4 +1,4 @@
-// The completion scripts. plugin/completion holds the same texts for packages to install; a unit test compares.
+// The completion scripts, which plugin/completion holds for packages to install as well.
 #pragma once
 
 #include <string_view>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "table.h"
 
@@ -37,6 +38,22 @@ std::string peers(const json& network) {
   if (!network.at("spans_hosts").get<bool>()) return "-";
   return std::to_string(network.at("peers").size()) + " of " +
          (network.at("underlay").is_string() ? text(network, "underlay") : "?");
+}
+
+// A policy in one line: its first statement's, and how many more there are.
+std::string gist(const std::string& policy) {
+  std::string first;
+  std::size_t more = 0;
+  std::istringstream lines(policy);
+  for (std::string line; std::getline(lines, line);) {
+    const auto begin = line.find_first_not_of(" \t");
+    if (begin == std::string::npos || line[begin] == '#') continue;
+    if (first.empty())
+      first = printable(line.substr(begin, line.find_last_not_of(" \t\r") + 1 - begin));
+    else
+      ++more;
+  }
+  return more == 0 ? first : first + " (and " + std::to_string(more) + (more == 1 ? " line more)" : " lines more)");
 }
 
 std::string source_heading(const json& source, const json& applied, std::int64_t now_ms) {
@@ -114,6 +131,17 @@ std::string show_policy(const json& answer, std::int64_t now_ms) {
            indented(printable(source.at("text").get<std::string>(), true));
   const auto effective = printable(answer.at("effective").get<std::string>(), true);
   return out + "\nIn force:\n" + (effective.empty() ? "  nothing: every connection is refused\n" : indented(effective));
+}
+
+std::string show_history(const json& answer, std::int64_t now_ms) {
+  if (answer.at("versions").empty()) return "no policy was ever applied\n";
+  std::vector<Row> rows = {{"VERSION", "APPLIED", "POLICY"}};
+  for (auto& version : answer.at("versions")) {
+    const auto age = since(version.at("at_ms").get<std::int64_t>(), now_ms);
+    rows.push_back({number(version, "version"), age.empty() ? "-" : age + " ago",
+                    or_dash(gist(version.at("text").get<std::string>()))});
+  }
+  return table(rows);
 }
 
 std::string show_check(const json& answer) {

@@ -60,4 +60,10 @@ Result<std::uint64_t> Core::apply_policy(const std::string& network, const std::
 
 Status Core::remove_policy(const std::string& network) { return set_policy(network, ""); }
 
+Result<HistoryView> Core::policy_history(const std::string& name) {
+  MS_TRY(auto* network, find_network(name));
+  MS_TRY(auto versions, store_.revisions(network->id));
+  return HistoryView{network->id, network->name.value_or(""), std::move(versions)};
+}
+
 }  // namespace microseg::engine

@@ -104,6 +104,7 @@ class Core {
   void check_mounts();
 
   Result<std::uint64_t> apply_policy(const std::string& network, const std::string& text);
+  Result<HistoryView> policy_history(const std::string& network);
   Status remove_policy(const std::string& network);
 
   // For views.

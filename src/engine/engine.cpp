@@ -233,6 +233,9 @@ Result<PolicyView> Engine::policy(const std::string& network) {
     return view_policy(core, *found);
   });
 }
+Result<HistoryView> Engine::policy_history(const std::string& network) {
+  return p_->with_core("policy history", [&](Core& core) { return core.policy_history(network); });
+}
 Result<std::uint64_t> Engine::apply_policy(const std::string& network, const std::string& text) {
   return p_->with_core("apply policy", [&](Core& core) { return core.apply_policy(network, text); });
 }

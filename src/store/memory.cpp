@@ -41,7 +41,9 @@ class MemoryStore final : public Store {
       const std::string doing = "store policy of network " + revision.network.str();
       MS_TRY([[maybe_unused]] const auto text, to_text(revision.policy).in(doing));
       MS_CHECK(next.need_network(revision.network).in(doing));
-      next.revisions[revision.network].insert_or_assign(revision.policy.version, revision.policy);
+      auto& kept = next.revisions[revision.network];
+      kept.insert_or_assign(revision.policy.version, revision.policy);
+      std::erase_if(kept, [&](const auto& entry) { return entry.first + kRevisionsKept <= revision.policy.version; });
     }
     content_ = std::move(next);
     return {};

@@ -74,7 +74,9 @@ class SqliteStore final : public Store {
            Statement::prepare(db_,
                               "INSERT INTO revision (network, version, body, sum) VALUES (?, ?, ?, ?) ON CONFLICT "
                               "(network, version) DO UPDATE SET body = excluded.body, sum = excluded.sum"));
-    return statement.bind(revision.network.str()).bind(version).bind(body).bind(row_sum("revision", key, body)).run();
+    MS_CHECK(statement.bind(revision.network.str()).bind(version).bind(body).bind(row_sum("revision", key, body)).run());
+    MS_TRY(auto old, Statement::prepare(db_, "DELETE FROM revision WHERE network = ? AND version <= ?"));
+    return old.bind(revision.network.str()).bind(version - static_cast<std::int64_t>(kRevisionsKept)).run();
   }
 
   Db db_;

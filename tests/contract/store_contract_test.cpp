@@ -116,6 +116,21 @@ TEST_CASE_TEMPLATE("revisions come newest first, whatever the order of writing",
   CHECK(s.store->revisions(net_id("bb"))->empty());
 }
 
+TEST_CASE_TEMPLATE("a network keeps its newest revisions, and those of others", S, Memory, Sqlite) {
+  S s;
+  auto change = nothing();
+  change.put_networks = {plain_network("aa"), plain_network("bb")};
+  change.add_revisions = {{net_id("bb"), {1, "", 0}}};
+  for (std::uint64_t version = 1; version <= store::kRevisionsKept + 3; ++version)
+    change.add_revisions.push_back({net_id("aa"), {version, "", 0}});
+  write(*s.store, change);
+  const auto kept = s.store->revisions(net_id("aa")).value();
+  REQUIRE(kept.size() == store::kRevisionsKept);
+  CHECK(kept.front().version == store::kRevisionsKept + 3);
+  CHECK(kept.back().version == 4);
+  CHECK(s.store->revisions(net_id("bb"))->size() == 1);
+}
+
 TEST_CASE_TEMPLATE("a refused change leaves nothing of itself", S, Memory, Sqlite) {
   S s;
   write(*s.store, sample_change());

@@ -86,6 +86,7 @@ class StubAdminCommands : public engine::AdminCommands {
   std::vector<engine::NetworkView> networks_answer;
   std::vector<engine::EndpointView> endpoints_answer;
   std::optional<engine::PolicyView> policy_answer;  // set it before asking for a policy
+  std::optional<engine::HistoryView> history_answer;  // likewise
   std::uint64_t version_answer = 1;
   engine::ExplainView explain_answer;
   engine::CheckView check_answer;
@@ -105,6 +106,10 @@ class StubAdminCommands : public engine::AdminCommands {
   Result<engine::PolicyView> policy(const std::string& network) override {
     MS_CHECK(note("policy " + network));
     return policy_answer.value();
+  }
+  Result<engine::HistoryView> policy_history(const std::string& network) override {
+    MS_CHECK(note("policy_history " + network));
+    return history_answer.value();
   }
   Result<std::uint64_t> apply_policy(const std::string& network, const std::string& text) override {
     MS_CHECK(note("apply_policy " + network + " [" + text + "]"));

@@ -73,6 +73,7 @@ test::StubAdminCommands filled() {
                            .state = "ok", .packets = {}}};
   stub.endpoints_answer = {endpoint_view("b2", "a1"), endpoint_view("c3", "d4")};
   stub.policy_answer = policy_view("a1");
+  stub.history_answer = {network_id("a1"), "app", {{2, "", 1'700'000'000'123}, {1, "allow a -> b", 0}}};
   stub.version_answer = 3;
   stub.explain_answer = {"app", "web", "api", true, "allow web -> api : 8080", "option microseg.policy, line 1", "",
                          "no endpoint here"};
@@ -118,6 +119,11 @@ TEST_CASE("every call") {
        R"({"origin":"label","text":"alow x","error":"line 1, column 1: expected 'allow'"}],)"
        R"("effective":"allow web -> api : 8080\n","applied":{"version":0,"text":"","at":null,"at_ms":0},)"
        R"("classes":3,"elements":1})"},
+      {{"GET", "/v1/networks/app/policy/history", "", ""},
+       "policy_history app",
+       R"({"network":"a1","network_name":"app","versions":[)"
+       R"({"version":2,"text":"","at":"2023-11-14T22:13:20.123Z","at_ms":1700000000123},)"
+       R"({"version":1,"text":"allow a -> b","at":null,"at_ms":0}]})"},
       {{"PUT", "/v1/networks/app/policy", "", R"({"text":"allow a -> b"})"},
        "apply_policy app [allow a -> b]",
        R"({"network":"app","version":3})"},
@@ -166,6 +172,11 @@ TEST_CASE("requests that can not be read are 400 or 404 and never reach the engi
        400,
        "bad_request",
        "/v1/networks/app/policy: expected GET, PUT or DELETE, got POST"},
+      {{"PUT", "/v1/networks/app/policy/history", "", ""},
+       400,
+       "bad_request",
+       "/v1/networks/app/policy/history: expected GET, got PUT"},
+      {{"GET", "/v1/networks/policy/history", "", ""}, 404, "not_found", "no such call: GET /v1/networks/policy/history"},
       {{"PUT", "/v1/networks/app/policy", "", ""},
        400,
        "bad_request",

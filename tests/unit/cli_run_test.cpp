@@ -280,6 +280,74 @@ TEST_CASE("policy apply and remove") {
   }
 }
 
+TEST_CASE("policy history, and going back") {
+  Daemon daemon;
+  daemon.engine.version_answer = 13;
+  daemon.engine.history_answer = {NetworkId::parse(kId).value(),
+                                  "app",
+                                  {{12, "", ago(5)},
+                                   {11, "# all of it\n\n  allow web -> any \nallow a -> b\r\n# and\nallow b -> c", ago(301)},
+                                   {10, "allow \x1b[31m", ago(301)},
+                                   {9, "allow web -> api : 8080\nallow api -> db\n", 0}}};
+  struct {
+    std::vector<std::string> words;
+    int code;
+    const char *out, *err, *asked;
+  } rows[] = {
+      {{"policy", "history", "app"},
+       0,
+       "VERSION  APPLIED        POLICY\n"
+       "12       5 seconds ago  -\n"
+       "11       5 minutes ago  allow web -> any (and 2 lines more)\n"
+       "10       5 minutes ago  allow ?[31m\n"
+       "9        -              allow web -> api : 8080 (and 1 line more)\n",
+       "",
+       "policy_history app"},
+      {{"policy", "history", "app", "9"}, 0, "allow web -> api : 8080\nallow api -> db\n", "", "policy_history app"},
+      {{"policy", "history", "app", "10"}, 0, "allow ?[31m\n", "", "policy_history app"},
+      {{"policy", "history", "app", "12"}, 0, "", "", "policy_history app"},
+      {{"policy", "history", "app", "8"},
+       1,
+       "",
+       "microseg: no version 8 of the policy applied to app is kept; `microseg policy history app` lists those that are\n",
+       "policy_history app"},
+      {{"policy", "apply", "app", "--version", "9"},
+       0,
+       "applied version 13 to app\n",
+       "",
+       "apply_policy app [allow web -> api : 8080\nallow api -> db\n]"},
+      {{"policy", "apply", "app", "--version", "10"},
+       0,
+       "applied version 13 to app\n",
+       "",
+       "apply_policy app [allow \x1b[31m]"},
+      {{"policy", "apply", "app", "--version", "8"},
+       1,
+       "",
+       "microseg: no version 8 of the policy applied to app is kept; `microseg policy history app` lists those that are\n",
+       "policy_history app"},
+  };
+  for (auto& row : rows) {
+    CAPTURE(row.words.back());
+    auto done = run(daemon, row.words, "allow nothing -> read");
+    CHECK(done.code == row.code);
+    CHECK(done.out == row.out);
+    CHECK(done.err == row.err);
+    REQUIRE(!daemon.engine.calls.empty());
+    CHECK(daemon.engine.calls.back() == row.asked);
+  }
+  daemon.engine.calls.clear();
+  for (const char* version : {"0", "-1", "x"}) {
+    CHECK(run(daemon, {"policy", "history", "app", version}).code == 2);
+    CHECK(run(daemon, {"policy", "apply", "app", "--version", version}).code == 2);
+  }
+  CHECK(run(daemon, {"policy", "apply", "app", "file", "--version", "9"}).code == 2);
+  CHECK(daemon.engine.calls.empty());
+
+  daemon.engine.history_answer->versions.clear();
+  CHECK(run(daemon, {"policy", "history", "app"}).out == "no policy was ever applied\n");
+}
+
 TEST_CASE("policy check") {
   Daemon daemon;
   daemon.engine.check_answer = {2, 4, "allow a -> b : 80\nallow b -> c : 80\n", ""};

@@ -137,6 +137,12 @@ struct PolicyView {
   std::size_t classes = 0, elements = 0;
 };
 
+struct HistoryView {            // of what was applied to a network
+  NetworkId network;
+  std::string network_name;
+  std::vector<model::AppliedPolicy> versions;  // the one in force first; an empty text was a removal, or as good as one
+};
+
 struct CheckView {              // of a policy that no network has yet
   std::size_t statements = 0;
   std::uint64_t classes = 0;
@@ -170,6 +176,7 @@ class AdminCommands {
   virtual std::vector<EndpointView> endpoints() = 0;
   // `network` in all of these: an id, a unique prefix of one, or a name. not_found lists what there is.
   virtual Result<PolicyView> policy(const std::string& network) = 0;
+  virtual Result<HistoryView> policy_history(const std::string& network) = 0;
   // In force when it returns. Replaces the applied policy; an empty text is valid. Returns the new version.
   virtual Result<std::uint64_t> apply_policy(const std::string& network, const std::string& text) = 0;
   // As apply_policy with nothing, but the version says "none".

@@ -62,6 +62,7 @@ class Engine final : public DriverCommands, public AdminCommands {
   std::vector<NetworkView> networks() override;
   std::vector<EndpointView> endpoints() override;
   Result<PolicyView> policy(const std::string& network) override;
+  Result<HistoryView> policy_history(const std::string& network) override;
   Result<std::uint64_t> apply_policy(const std::string& network, const std::string& text) override;
   Status remove_policy(const std::string& network) override;
   Result<ExplainView> explain(const ExplainRequest& request) override;

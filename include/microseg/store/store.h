@@ -2,6 +2,7 @@
 // tests/contract. What is observed of the kernel is never stored.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,6 +10,9 @@
 #include "microseg/model/network.h"
 
 namespace microseg::store {
+
+// How many revisions of its applied policy a network keeps; older ones go as newer ones are added.
+constexpr std::uint64_t kRevisionsKept = 100;
 
 // One revision of a network's applied policy.
 struct Revision {
@@ -38,7 +42,7 @@ class Store {
   // error.
   virtual Status write(const Change& change) = 0;
 
-  // Applied policies of a network, newest first.
+  // Applied policies of a network, the one in force first, at most kRevisionsKept.
   virtual Result<std::vector<model::AppliedPolicy>> revisions(const NetworkId& network) = 0;
 };
 
