@@ -1,10 +1,6 @@
 """Containers whose first instruction connects, to an allowed and to a forbidden peer at once."""
 
-import json
-from concurrent.futures import ThreadPoolExecutor
-
 from lab import container
-from lab.image import IMAGE
 from lab.registry import ALL, PRIMARY, expect, test
 
 POLICY = "allow early -> open : 7000"
@@ -19,16 +15,7 @@ def first_packet(context):
     servers = {name: container.serve(host, name, "first", "tcp:7000", "udp:7000") for name in ("open", "closed")}
     addresses = [servers["open"].ip, "7000", servers["closed"].ip, "7000", "2000"]
 
-    def once(i):
-        # By label, as most users say it: the class has to be found through the Engine API before Join answers.
-        made = host.api.run(f"early-{i}", IMAGE, ["firstconnect", *addresses], "first", {"microseg.service": "early"})
-        host.api.wait(made)
-        result = json.loads(host.api.logs(made))
-        host.api.remove(made)
-        return result
-
-    with ThreadPoolExecutor(3) as pool:
-        results = list(pool.map(once, range(starts)))
+    results = container.first_connects(host, "first", addresses, starts)
     accepted = sum(r["allowed"] == "accepted" for r in results)
     leaked = sum(r["forbidden"] == "accepted" for r in results)
     delivered = len(servers["closed"].received())

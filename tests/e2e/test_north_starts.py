@@ -1,9 +1,6 @@
 """Containers whose first instruction sends to the world: with permission none is refused, without nothing arrives."""
 
-import json
-from concurrent.futures import ThreadPoolExecutor
-
-from lab.image import IMAGE
+from lab import container
 from lab.outside import Outside
 from lab.registry import expect, test
 
@@ -14,21 +11,11 @@ POLICY = "allow early -> world : 8000"
 @test("north starts", engines=("20.10.24", "28.5.2"))
 def starts(context):
     outside = Outside(context)
-    api = outside.host.api
-    api.create_network("first", outside.microseg.driver, ["10.71.0.0/22"], {"microseg.policy": POLICY})
+    outside.host.api.create_network("first", outside.microseg.driver, ["10.71.0.0/22"], {"microseg.policy": POLICY})
     # Packets are counted before anything else looks at them: a SYN that is answered by nobody counts, too.
     outside.count(allowed=8000, forbidden=8001)
     addresses = [outside.world_address, "8000", outside.world_address, "8001", "2000"]
-
-    def once(i):
-        made = api.run(f"early-{i}", IMAGE, ["firstconnect", *addresses], "first", {"microseg.service": "early"})
-        api.wait(made)
-        result = json.loads(api.logs(made))
-        api.remove(made)
-        return result
-
-    with ThreadPoolExecutor(3) as pool:
-        results = list(pool.map(once, range(STARTS)))
+    results = container.first_connects(outside.host, "first", addresses, STARTS)
     accepted = sum(r["allowed"] == "accepted" for r in results)
     leaked, arrived = outside.counted("forbidden"), outside.counted("allowed")
     ms = sorted(r["allowed_ms"] for r in results)

@@ -1,7 +1,7 @@
-// firstconnect ALLOWED PORT FORBIDDEN PORT [MILLISECONDS]
+// firstconnect ALLOWED PORT FORBIDDEN PORT MILLISECONDS FILE
 //
 // For a container whose first instruction connects: both TCP connections are started before anything else is done,
-// the next time they are looked at is when one answers or the time is up. Prints one line:
+// the next time they are looked at is when one answers or the time is up. Writes one line to FILE:
 //   {"allowed":"accepted","forbidden":"refused","allowed_ms":0.3,"forbidden_ms":0.2}
 #include <fcntl.h>
 #include <poll.h>
@@ -16,7 +16,7 @@ static const char* verdict(int fd) {
 }
 
 int main(int argc, char** argv) {
-  if (argc < 5) return 2;
+  if (argc != 7) return 2;
   struct pollfd wait[2];
   const char* result[2] = {"timeout", "timeout"};
   double ms[2] = {0, 0};
@@ -34,7 +34,7 @@ int main(int argc, char** argv) {
       --open_count;
     }
   }
-  const int64_t deadline = now_ns() + (argc > 5 ? atoll(argv[5]) : 1000) * 1000000;
+  const int64_t deadline = now_ns() + atoll(argv[5]) * 1000000;
   while (open_count > 0 && now_ns() < deadline) {
     poll(wait, 2, (int)((deadline - now_ns()) / 1000000) + 1);
     for (int i = 0; i < 2; ++i) {
@@ -46,7 +46,9 @@ int main(int argc, char** argv) {
       --open_count;
     }
   }
-  printf("{\"allowed\":\"%s\",\"forbidden\":\"%s\",\"allowed_ms\":%.2f,\"forbidden_ms\":%.2f}\n", result[0], result[1],
-         ms[0], ms[1]);
-  return 0;
+  FILE* out = fopen(argv[6], "w");
+  if (!out) return 3;
+  fprintf(out, "{\"allowed\":\"%s\",\"forbidden\":\"%s\",\"allowed_ms\":%.2f,\"forbidden_ms\":%.2f}\n", result[0], result[1],
+          ms[0], ms[1]);
+  return fclose(out) == 0 ? 0 : 3;
 }

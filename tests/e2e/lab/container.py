@@ -3,10 +3,13 @@
 import json
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 from .engine_api import wait_until
 from .host import ENVIRONMENT, Process, read
 from .image import BUILT, IMAGE
+
+SHARED = {"Binds": ["/run/lab:/lab"]}  # the host's shared directory
 
 
 class Container:
@@ -71,8 +74,27 @@ class Container:
 
 def start(host, name, network, command=("sleep", "100000"), image=IMAGE, **more):
     """Runs a container with the host's shared directory at /lab. `more` as for EngineApi.run."""
-    binds = {"Binds": ["/run/lab:/lab"]}
-    return Container(host, host.api.run(name, image, list(command), network, **{**binds, **more}), network)
+    return Container(host, host.api.run(name, image, list(command), network, **{**SHARED, **more}), network)
+
+
+def first_connects(host, network, addresses, starts):
+    """What each of so many containers, three at a time, saw whose first instruction connects: see tests/tools/firstconnect.c.
+
+    Their service is given by label, as most users do it: the class has to be found through the Engine API before Join
+    answers. They leave what they saw in a file, since a busy engine loses what a container says that ends at once.
+    """
+    def once(i):
+        name = f"early-{i}"
+        made = host.api.run(name, IMAGE, ["firstconnect", *addresses, f"/lab/{name}.json"], network,
+                            {"microseg.service": "early"}, **SHARED)
+        if code := host.api.wait(made):
+            raise RuntimeError(f"{name}: firstconnect ended with {code}")
+        host.api.remove(made)
+        with open(os.path.join(host.shared, name + ".json")) as f:
+            return json.load(f)
+
+    with ThreadPoolExecutor(3) as pool:
+        return list(pool.map(once, range(starts)))
 
 
 def serve(host, name, network, *ports, **more):
