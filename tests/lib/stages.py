@@ -152,8 +152,8 @@ def fetch_engines(shell):
 def plan(kinds, quick):
     """Phases, one after another, of lanes, side by side, of stages, one after another: (name, needed stage or None, function).
 
-    Compilers share the cores among themselves, and fuzzing takes one while network tests mostly wait on the other. Test
-    suites that use all cores run alone; e2e knows by itself which of its tests may run beside others.
+    Compilers share the cores among themselves, and fuzzing takes one while tests of the kernel, which mostly wait, have the
+    other. e2e knows by itself which of its tests may run beside others.
     """
     presets = ["release"] if quick else ["release", "sanitize"]
     suites = [k for k in ("unit", "contract", "netns") if k in kinds]
@@ -172,8 +172,8 @@ def plan(kinds, quick):
     def tests(suite, jobs):  # a lane: both presets' tests use the same kernel
         return [(f"{suite} {p}", f"build {p}", ctest(p, suite, jobs)) for p in presets if suite in suites]
 
-    third = [tests("unit", CORES) + tests("contract", CORES)]
-    fourth = [tests("netns", "1")]
+    third = [tests("unit", CORES)]
+    fourth = [tests("contract", CORES) + tests("netns", "1")]
     if "fuzz" in kinds:
         jobs = "1" if "netns" in kinds else CORES
         fourth.append([("fuzz", "build fuzz", summarised("tests/fuzz/run", "--jobs", jobs, timeout=1200))])
