@@ -38,11 +38,9 @@ class UnixEngineApi : public EngineApi {
     return network;
   }
 
-  // The engine's own driver filter compares whole names on every version, so it would have to be told all tags.
-  Result<std::vector<NetworkInfo>> networks(const std::string& driver, Deadline deadline) override {
+  Result<std::vector<NetworkInfo>> networks(Deadline deadline) override {
     MS_TRY(const std::string body, get("/networks", deadline));
     MS_TRY(auto networks, wire::parse_networks(body).in("list networks"));
-    std::erase_if(networks, [&](const NetworkInfo& n) { return !is_driver(n.driver, driver); });
     for (auto& network : networks) {  // some versions list them, some do not
       network.endpoints.clear();
       network.container_ids.clear();
@@ -131,6 +129,8 @@ class UnixEngineApi : public EngineApi {
 }  // namespace
 
 bool is_driver(std::string_view candidate, std::string_view driver) {
+  const auto slash = candidate.rfind('/');
+  if (slash != std::string_view::npos) candidate.remove_prefix(slash + 1);
   return candidate.starts_with(driver) && (candidate.size() == driver.size() || candidate[driver.size()] == ':');
 }
 

@@ -145,10 +145,10 @@ Result<model::Options> Engine::allocate_network(const NetworkId& id, const model
     return out;
   });
   if (p_->config.docker) {
-    auto listed = p_->config.docker->networks(p_->config.driver, steady_clock::now() + p_->config.look_up_limit);
+    auto listed = p_->config.docker->networks(steady_clock::now() + p_->config.look_up_limit);
     if (!listed) log_warn("networks not listed", {{"net", id.brief()}, {"error", listed.error().text}});
     else
-      for (auto& other : listed.value())
+      for (auto& other : listed.value())  // by the option, not the driver: under whatever name the plugin was installed
         if (auto vni = model::vni_in(other.options); vni && other.id != id) used.insert(*vni);
   }
   auto answer = p_->allocations.allocate(id, options, std::move(used)).in("allocate network " + id.brief());

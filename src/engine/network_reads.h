@@ -44,9 +44,7 @@ class NetworkReads final : public docker::EngineApi {
 
   // The rest as it is. The gateway bridge's endpoints are cached in the same way, but that network is Docker's own and
   // stays.
-  Result<std::vector<docker::NetworkInfo>> networks(const std::string& driver, docker::Deadline deadline) override {
-    return api_->networks(driver, deadline);
-  }
+  Result<std::vector<docker::NetworkInfo>> networks(docker::Deadline deadline) override { return api_->networks(deadline); }
   Result<docker::GatewayBridge> gateway_bridge(docker::Deadline deadline) override {
     return api_->gateway_bridge(deadline);
   }

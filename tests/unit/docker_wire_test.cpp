@@ -288,9 +288,13 @@ TEST_CASE("request targets") {
 TEST_CASE("which drivers are ours") {
   CHECK(is_driver("microseg", "microseg"));
   CHECK(is_driver("microseg:latest", "microseg"));
+  CHECK(is_driver("team/microseg:1.0", "microseg"));
+  CHECK(is_driver("localhost:5000/team/microseg:latest", "microseg"));
   CHECK(!is_driver("microseg2", "microseg"));
   CHECK(!is_driver("micro", "microseg"));
   CHECK(!is_driver("bridge", "microseg"));
+  CHECK(!is_driver("microseg:latest/other:latest", "microseg"));
+  CHECK(!is_driver("microseg/", "microseg"));
 }
 
 TEST_CASE("what an error answer says") {

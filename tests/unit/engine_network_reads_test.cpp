@@ -32,7 +32,7 @@ struct SlowEngine : docker::EngineApi {
     answered = true;
     return docker::NetworkInfo{id, "app", "microseg", "local", {}, {}, {}, {}, {}};
   }
-  Result<std::vector<docker::NetworkInfo>> networks(const std::string&, docker::Deadline) override { return none(); }
+  Result<std::vector<docker::NetworkInfo>> networks(docker::Deadline) override { return none(); }
   Result<docker::GatewayBridge> gateway_bridge(docker::Deadline) override { return none(); }
   Result<model::Container> container_by_name(const std::string&, docker::Deadline) override { return none(); }
   Result<model::Container> container_by_id(const std::string&, docker::Deadline) override { return none(); }

@@ -52,7 +52,7 @@ struct FakeDocker final : docker::EngineApi {
     lock.unlock();
     return answer<docker::NetworkInfo>(id.str().substr(0, 1), info);
   }
-  Result<std::vector<docker::NetworkInfo>> networks(const std::string&, docker::Deadline) override {
+  Result<std::vector<docker::NetworkInfo>> networks(docker::Deadline) override {
     return answer<std::vector<docker::NetworkInfo>>("list", others);
   }
   Result<model::Container> container_by_name(const std::string&, docker::Deadline) override {

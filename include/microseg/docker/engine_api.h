@@ -56,7 +56,8 @@ struct Event {
   std::map<std::string, std::string> attributes;  // network connect: "container" (its id), "name"
 };
 
-// `driver` or `driver:TAG`, as a managed plugin's networks name it.
+// As networks name a driver: `driver`, of a managed plugin `driver:TAG`, and before it where the plugin was pulled from, as
+// in `localhost:5000/team/driver:TAG`.
 bool is_driver(std::string_view candidate, std::string_view driver);
 
 class EngineApi {
@@ -64,8 +65,8 @@ class EngineApi {
   virtual ~EngineApi() = default;
   // Errors of all calls: unavailable (no engine, no answer in time, 5xx), not_found (404), invalid (unreadable answer).
   virtual Result<NetworkInfo> network(const NetworkId& id, Deadline deadline) = 0;
-  // Networks whose driver is `driver` or starts with `driver` + ":", without endpoints.
-  virtual Result<std::vector<NetworkInfo>> networks(const std::string& driver, Deadline deadline) = 0;
+  // All networks of all drivers, without endpoints.
+  virtual Result<std::vector<NetworkInfo>> networks(Deadline deadline) = 0;
   // not_found before the first container needs it: Docker makes it then.
   virtual Result<GatewayBridge> gateway_bridge(Deadline deadline) = 0;
   // not_found when no container has exactly this name.

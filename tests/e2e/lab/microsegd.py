@@ -110,11 +110,9 @@ class Legacy(Microseg):
 class Managed(Microseg):
     """The plugin as plugin/package makes it, created, set and enabled by the engine itself."""
 
-    driver = "microseg:latest"
-
     def __init__(self, host, bin_dir, name="microseg:latest", **settings):
         super().__init__(host, bin_dir)
-        self.name, self.settings = name, settings
+        self.name, self.driver, self.settings = name, name, settings
         self.log = os.path.join(host.work, "dockerd.log")
 
     def driver_socket(self):
@@ -128,10 +126,10 @@ class Managed(Microseg):
                               text=True)
         if done.returncode != 0:
             raise RuntimeError(f"plugin/package: {done.stdout}{done.stderr}")
+        self.host.run("mkdir", "-p", "/run/microseg")  # the mount's source has to be there
 
     def create(self, bin_dir):
         self.package(bin_dir)
-        self.host.run("mkdir", "-p", "/run/microseg")  # the mount's source has to be there
         self.host.docker("plugin", "create", self.name, "/run/lab/plugin")
         for key, value in self.settings.items():
             self.host.docker("plugin", "set", self.name, f"{key}={value}")
