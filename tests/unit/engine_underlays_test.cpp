@@ -197,7 +197,7 @@ TEST_CASE("a manager passes over the VNIs of the networks that Docker lists, and
   const model::Options taken{{"microseg.vni", std::to_string(*first)}};
   {
     std::lock_guard lock(docker->mutex);
-    docker->others = {{kB, "b", "microseg:latest", "swarm", {}, taken, {}, {}, {}},
+    docker->others = {{kB, "b", "localhost:5000/other:1", "swarm", {}, taken, {}, {}, {}},
                       {kA, "a", "microseg:latest", "swarm", {}, {{"microseg.vni", "77"}}, {}, {}, {}}};
   }
   const auto second = running.engine.allocate_network(kA, {});

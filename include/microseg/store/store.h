@@ -11,8 +11,9 @@
 
 namespace microseg::store {
 
-// How many revisions of its applied policy a network keeps; older ones go as newer ones are added.
-constexpr std::uint64_t kRevisionsKept = 100;
+// How many revisions of its applied policy a network keeps; older ones go as newer ones are added. Few enough for one
+// answer of the admin API to hold the longest texts that it takes.
+constexpr std::uint64_t kRevisionsKept = 32;
 
 // One revision of a network's applied policy.
 struct Revision {
