@@ -16,7 +16,7 @@ def installed(context):
     microseg.package(context.bin)
     name = PluginRegistry(host).push("team/microseg:1.0", "/run/lab/plugin")
     host.docker("plugin", "install", "--grant-all-permissions", name)
-    microseg.name = microseg.driver = name
+    microseg.name = name
     host.api.create_network("pulled", name, ["10.79.0.0/24"], {"microseg.policy": "allow client -> server : 7000"})
     server = container.serve(host, "pulled-server", "pulled", "tcp:7000-7001", service="server")
     verdicts = {}

@@ -39,7 +39,7 @@ class Server {
   // Accepts in the background from now on, handing requests to `handler`. Connections made between listen_unix and
   // this wait in the backlog: that is how the daemon listens first and initialises after.
   virtual void start(Handler handler) = 0;
-  virtual void stop() = 0;      // idempotent
+  virtual void stop() = 0;      // idempotent; when it returns, nothing of the server is open
 };
 
 // Listens at `path`; a stale socket file there is replaced, a live one (something accepts) is refused (exists), a file

@@ -11,8 +11,8 @@
 
 namespace microseg::store {
 
-// How many revisions of its applied policy a network keeps; older ones go as newer ones are added. Few enough for one
-// answer of the admin API to hold the longest texts that it takes.
+// How many revisions of its applied policy a network keeps; older ones go as newer ones are added. The admin API takes
+// texts of 1 MiB and shows all revisions in one answer, of which its client reads 64 MiB.
 constexpr std::uint64_t kRevisionsKept = 32;
 
 // One revision of a network's applied policy.

@@ -112,8 +112,12 @@ class Managed(Microseg):
 
     def __init__(self, host, bin_dir, name="microseg:latest", **settings):
         super().__init__(host, bin_dir)
-        self.name, self.driver, self.settings = name, name, settings
+        self.name, self.settings = name, settings
         self.log = os.path.join(host.work, "dockerd.log")
+
+    @property
+    def driver(self):
+        return self.name
 
     def driver_socket(self):
         plugin = json.loads(self.host.docker("plugin", "inspect", self.name).stdout)[0]

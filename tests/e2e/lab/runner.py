@@ -30,7 +30,7 @@ class Runner:
 
     def _side_by_side(self, tests, jobs):
         engines = sorted({t.engine for t in tests}, key=lambda name: -sum(t.engine == name for t in tests))
-        queue = fork.SimpleQueue()  # the longest first
+        queue = fork.SimpleQueue()  # what takes longest, by the number of its tests, is begun first
         workers = [fork.Process(target=self._work, args=(queue, tests), daemon=True) for _ in engines[:jobs]]
         for item in [*engines, *(None for _ in workers)]:
             queue.put(item)
