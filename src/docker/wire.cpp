@@ -150,8 +150,13 @@ Result<model::Container> read_container(const json& object) {
     if (!entry.is_string()) return wrong("Names has a value that is not text");
     std::string_view name = entry.get_ref<const std::string&>();
     if (name.starts_with('/')) name.remove_prefix(1);
-    // "/web/alias" is what a legacy link to it is called.
-    if (name.find('/') == std::string_view::npos && container.name.empty()) container.name = name;
+    if (name.find('/') != std::string_view::npos) continue;  // "/web/alias" is what a legacy link to it is called
+    // Being renamed: Docker gives the old name up a moment after it has told of the new one, and lists both until then.
+    if (!container.name.empty()) {
+      container.name.clear();
+      return container;
+    }
+    container.name = name;
   }
   return container;
 }

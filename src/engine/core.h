@@ -68,7 +68,9 @@ class Core {
   void learn(const Unresolved& which, const Facts& facts);
   void learn(const NetworkId& network, const Facts& facts);
   // A container has another name now: endpoints that are known by it are placed anew.
-  void renamed(const model::Container& container);
+  void renamed(const std::string& container_id, const std::string& name);
+  // Joined endpoints whose container has another name in Docker's list than we know it by: a rename that nobody told of.
+  std::vector<Unresolved> known_otherwise(const NetworkId& id, const std::map<EndpointId, std::string>& names) const;
   // Joined endpoints whose container, and with it the labels, is not known yet.
   std::vector<Unresolved> unresolved() const;
   // Networks whose name and labels are not known yet.

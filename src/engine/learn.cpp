@@ -61,13 +61,23 @@ std::vector<NetworkId> Core::unknown_networks() const {
   return out;
 }
 
-void Core::renamed(const model::Container& container) {
+void Core::renamed(const std::string& container_id, const std::string& name) {
   for (auto& [id, endpoint] : state_.endpoints) {
-    if (!endpoint.identity || endpoint.identity->container_id != container.id) continue;
-    auto network = state_.networks.find(endpoint.network);
-    if (network == state_.networks.end()) continue;
+    if (!endpoint.identity || endpoint.identity->container_id != container_id) continue;
+    const model::Container container{container_id, name, endpoint.identity->identity.labels};
     learn({endpoint.network, id}, Facts{.network_name = {}, .network_labels = {}, .container = container, .trouble = {}});
   }
+}
+
+std::vector<Unresolved> Core::known_otherwise(const NetworkId& id, const std::map<EndpointId, std::string>& names) const {
+  std::vector<Unresolved> out;
+  for (auto& [ep, name] : names) {
+    const auto endpoint = state_.endpoints.find(ep);
+    if (endpoint == state_.endpoints.end() || endpoint->second.network != id || !endpoint->second.identity) continue;
+    const auto& identity = *endpoint->second.identity;
+    if (!identity.container_id.empty() && identity.container_name != name) out.push_back({id, ep});
+  }
+  return out;
 }
 
 std::vector<Unresolved> Core::unresolved() const {

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "allocations.h"
 #include "core.h"
@@ -43,6 +44,7 @@ struct Engine::Private {
   std::condition_variable poked;
   // How often each of the watcher's threads was woken.
   std::uint64_t resolver_pokes = 0, peers_pokes = 0, gateway_pokes = 0;
+  bool compare_due = false;  // events may have passed unseen
   bool stopping = false;
   std::string docker_state = "off";
   std::set<std::string> touched;  // segments that wait for a look
@@ -108,6 +110,17 @@ struct Engine::Private {
     poked.notify_all();
   }
   void wake_watcher() { wake(resolver_pokes); }
+  void wake_to_compare() {
+    {
+      std::lock_guard lock(mutex);
+      compare_due = true;
+    }
+    wake_watcher();
+  }
+  bool take_compare_due() {
+    std::lock_guard lock(mutex);
+    return std::exchange(compare_due, false);
+  }
   void wake_gateways() { wake(gateway_pokes); }
   bool stopping_now() {
     std::lock_guard lock(mutex);
@@ -127,6 +140,7 @@ struct Engine::Private {
   }
 
   bool compare_with_docker();
+  bool resolve(const Unresolved& which);
   bool resolve_all();
   void name_refused();
   void resolve_loop();

@@ -13,8 +13,9 @@ using std::chrono::steady_clock, std::chrono::milliseconds;
 
 }  // namespace
 
-// What Docker no longer has is removed here too: Docker does not repeat a removal that it could not deliver. True when
-// something may be such a case and has to be asked for again soon.
+// What Docker no longer has is removed here too, and who is called otherwise is looked up anew: Docker does not repeat a
+// removal that it could not deliver, nor an event that nobody followed. True when something may be such a case and has to
+// be asked for again soon.
 bool Engine::Private::compare_with_docker() {
   auto ids = view([](Core& c) { return c.network_ids(); });
   bool again = false;
@@ -28,6 +29,8 @@ bool Engine::Private::compare_with_docker() {
       for (auto& [ep, container] : network.value().container_ids) endpoints.push_back(ep);
     }
     again |= view([&](Core& c) { return c.docker_has(id, network ? &endpoints : nullptr, asked_ms); });
+    if (!network) continue;
+    for (auto& which : view([&](Core& c) { return c.known_otherwise(id, network->endpoints); })) again |= !resolve(which);
   }
   return again;
 }
@@ -41,6 +44,15 @@ void Engine::Private::name_refused() {
     else if (network.error().code == Errc::not_found)
       allocations.free(id);
   }
+}
+
+// One attempt to learn whose the endpoint is; true when that is known.
+bool Engine::Private::resolve(const Unresolved& which) {
+  auto facts = look_up(*config.docker, which, steady_clock::now() + std::chrono::seconds(2));
+  queue.post([this, which, facts] {
+    if (core) core->learn(which, facts);
+  });
+  return facts.container.has_value();
 }
 
 // One attempt for each network without a name and each endpoint without an identity; true when none is left.
@@ -58,14 +70,7 @@ bool Engine::Private::resolve_all() {
       if (core) core->learn(id, facts);
     });
   }
-  auto missing = view([](Core& c) { return c.unresolved(); });
-  for (auto& which : missing) {
-    auto facts = look_up(*config.docker, which, steady_clock::now() + std::chrono::seconds(2));
-    all = all && facts.container;
-    queue.post([this, which, facts] {
-      if (core) core->learn(which, facts);
-    });
-  }
+  for (auto& which : view([](Core& c) { return c.unresolved(); })) all &= resolve(which);
   return all;
 }
 
@@ -79,7 +84,7 @@ void Engine::Private::resolve_loop() {
     const bool resolved = resolve_all();
     name_refused();
     backoff = resolved ? kFirst : std::min(backoff * 2, kLast);
-    if (steady_clock::now() >= next_compare)
+    if (take_compare_due() || steady_clock::now() >= next_compare)
       next_compare = steady_clock::now() + (compare_with_docker() ? kSoon : kIdle);
     const auto until_compare = std::chrono::ceil<milliseconds>(next_compare - steady_clock::now());
     pause = std::max(milliseconds(1), resolved ? until_compare : std::min(backoff, until_compare));
@@ -136,15 +141,15 @@ void Engine::watch_docker() {
     if (event.type == "network" && (event.action == "connect" || event.action == "remove")) p.wake_watcher();
     if (event.type == "network" || event.action == "start" || event.action == "die") p.wake_gateways();
     if (event.type != "container" || event.action != "rename") return;
-    auto container = p.config.docker->container_by_id(event.actor_id, steady_clock::now() + std::chrono::seconds(2));
-    if (!container) return;
-    p.queue.post([&p, container = std::move(container).value()] {
-      if (p.core) p.core->renamed(container);
+    const auto name = event.attributes.find("name");  // the new one, without the slash (daemon/events.go)
+    if (name == event.attributes.end()) return;
+    p.queue.post([&p, id = event.actor_id, name = name->second] {
+      if (p.core) p.core->renamed(id, name);
     });
   };
   auto on_open = [&p] {
     p.set_docker_state("connected");
-    p.wake_watcher();
+    p.wake_to_compare();
   };
   while (!p.stopping_now()) {
     auto ended = p.config.docker->follow(on_open, on_event, [&p] { return p.stopping_now(); });

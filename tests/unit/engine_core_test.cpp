@@ -165,9 +165,23 @@ TEST_CASE("quarantined until it is known, and judged anew when its name changes"
   CHECK(lab.packet("e2", 2, 3) == "pass allowed");
   CHECK(lab.core->unresolved().empty());
   const auto before = lab.generation();
-  lab.core->renamed({long_id("web"), "other", {}});
+  lab.core->renamed(long_id("web"), "other");
   CHECK(lab.packet("e2", 2, 3) == "reset refused");
   CHECK(lab.generation() > before);
+}
+
+TEST_CASE("whom Docker lists under another name than we know is to be looked up") {
+  Lab lab;
+  lab.join("e3", 3, container("api"));
+  lab.join("e2", 2, container("web"));
+  lab.join("e4", 4, kNothingKnown);  // looked up anyway, again and again
+  const auto listed = [&](const std::string& web) {
+    return lab.core->known_otherwise(net_id("a"), {{ep_id("e2"), web}, {ep_id("e3"), "api"}, {ep_id("e4"), "db"}, {ep_id("e5"), "new"}});
+  };
+  CHECK(listed("web").empty());
+  REQUIRE(listed("other").size() == 1);
+  CHECK(listed("other")[0].endpoint == ep_id("e2"));
+  CHECK(lab.core->known_otherwise(net_id("b"), {{ep_id("e2"), "other"}}).empty());
 }
 
 TEST_CASE("a policy in labels that cannot be read closes the network until it can") {
