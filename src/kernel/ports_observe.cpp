@@ -117,8 +117,14 @@ void take_port_news(FoundPorts& found, const nlmsghdr* nlh) {
     auto* ndm = header_of<ndmsg>(nlh);
     if (!ndm || ndm->ndm_family != AF_BRIDGE) return;
     auto it = found.find(ndm->ndm_ifindex);
-    if (auto mac = mac_in(nlh); mac && it != found.end()) it->second.kept.erase(*mac);
-    if (nlh->nlmsg_type == RTM_NEWNEIGH) take_kept(found, nlh);
+    const auto mac = mac_in(nlh);
+    if (!mac || it == found.end()) return;
+    it->second.kept.erase(*mac);
+    if (nlh->nlmsg_type == RTM_DELNEIGH) return;
+    // A bridge knows a MAC at one port: an entry that has moved is told of from where it is now, and not from where it was.
+    for (auto& [index, port] : found)
+      if (port.master == it->second.master) port.kept.erase(*mac);
+    take_kept(found, nlh);
   }
 }
 

@@ -15,6 +15,11 @@ bool is_bound(const BridgePort& port, const Mac& mac) {
   return port.isolated && !port.learning && port.kept == std::set<Mac>{mac};
 }
 
+// As we left it, or with its MAC moved on to the port of whoever has been given that since.
+bool is_as_left(const BridgePort& port, const Mac& mac) {
+  return port.isolated && !port.learning && (port.kept.empty() || port.kept == std::set<Mac>{mac});
+}
+
 // What can be had now: ports that are there, on that bridge.
 GatewayPorts placed(GatewayPorts wanted, const Segment& observed) {
   std::erase_if(wanted.bound, [&](auto& entry) {
@@ -34,7 +39,7 @@ std::map<PortIndex, PortBinding> released(const std::optional<GatewayPorts>& wan
   for (auto& [index, binding] : render::bindings_of(*observed.table)) {
     auto port = observed.ports.find(index);
     const bool stays = wanted && wanted->bound.contains(index);
-    if (!stays && port != observed.ports.end() && is_bound(port->second, binding.mac)) out.emplace(index, PortBinding{binding.mac, {}});
+    if (!stays && port != observed.ports.end() && is_as_left(port->second, binding.mac)) out.emplace(index, PortBinding{binding.mac, {}});
   }
   return out;
 }
@@ -57,23 +62,22 @@ Plan plan_ports(const std::optional<GatewayPorts>& desired, const Segment& obser
   Plan out;
   std::optional<GatewayPorts> wanted;
   if (desired) wanted = placed(*desired, observed);
-  auto table = observed.table;
+  const auto going = released(wanted, observed);
+
   // The table first: it says who may send what by which port, and a container that starts may speak from then on. Changing
   // ports has to wait for whoever else changes links. A port is let go of before the table forgets that it was ours.
-  if (const auto going = released(wanted, observed); !going.empty()) {
-    if (wanted) {
-      auto both = *wanted;
-      both.bound.insert(going.begin(), going.end());
-      auto next = table_of(both, observed);
-      append(out, plan_host(next, table));
-      table = std::move(next);
-    }
-    for (auto& [index, binding] : going) out.push_back(BindPort{index, std::nullopt});
-  }
-  append(out, plan_host(table_of(wanted, observed), table));
-  if (wanted)
+  auto table = observed.table;
+  if (wanted) {
+    auto both = *wanted;
+    both.bound.insert(going.begin(), going.end());
+    auto next = table_of(both, observed);
+    append(out, plan_host(next, table));
+    table = std::move(next);
     for (auto& [index, binding] : wanted->bound)
       if (!is_bound(observed.ports.at(index), binding.mac)) out.push_back(BindPort{index, binding.mac});
+  }
+  for (auto& [index, binding] : going) out.push_back(BindPort{index, std::nullopt});
+  if (!wanted || !going.empty()) append(out, plan_host(table_of(wanted, observed), table));
   return out;
 }
 

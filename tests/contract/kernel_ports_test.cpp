@@ -132,6 +132,8 @@ TEST_CASE("ports are followed by what the kernel tells: a fresh look shows the s
                            "bridge fdb replace 02:00:00:00:00:07 dev vetha master static",
                            "bridge fdb add 02:00:00:00:00:09 dev vetha master static sticky",
                            "bridge fdb del 02:00:00:00:00:09 dev vetha master",
+                           "bridge fdb add 02:00:00:00:00:0a dev vetha master static sticky",
+                           "bridge fdb replace 02:00:00:00:00:0a dev vethb master static sticky",
                            "ip link set vethb down && ip link set vethb name vethc",
                            "ip link set vethf master docker_gwbridge",
                            "ip link set vetha nomaster",
@@ -231,7 +233,7 @@ TEST_CASE_TEMPLATE("a port that went, or is another bridge's, leaves its address
   CHECK(seen_at(k).table == render::ports_table(left, {o}));
 }
 
-TEST_CASE("who comes may speak before any port is changed, and a port is let go of before it is forgotten") {
+TEST_CASE("who comes may speak before any port is changed, and a port is let go of last, before it is forgotten") {
   FakePorts k;
   const auto a = k.plug(kBridge, "vetha"), b = k.plug(kBridge, "vethb");
   GatewayPorts first{kBridge, {{a, {kMacA, {ip("172.18.0.3")}}}}, {}}, second{kBridge, {{b, {kMacB, {ip("172.18.0.3")}}}}, {}};
@@ -244,8 +246,20 @@ TEST_CASE("who comes may speak before any port is changed, and a port is let go 
   const auto between = render::bindings_of(*seen_at(k).table);
   CHECK(between.at(b) == second.bound.at(b));
   CHECK(between.at(a) == PortBinding{kMacA, {}});  // ours still, and nobody's address
-  CHECK(to_text(Plan{plan[1]}) == to_text(Plan{BindPort{a, std::nullopt}}));
-  CHECK(to_text(Plan{plan[3]}) == to_text(Plan{BindPort{b, kMacB}}));
+  CHECK(to_text(Plan{plan[1]}) == to_text(Plan{BindPort{b, kMacB}}));
+  CHECK(to_text(Plan{plan[2]}) == to_text(Plan{BindPort{a, std::nullopt}}));
+}
+
+TEST_CASE_TEMPLATE("a MAC that moves to another port leaves the one it was at free to be given back", K, FakePorts, LinuxPorts) {
+  K k;
+  const auto a = k.plug(kBridge, "vetha"), b = k.plug(kBridge, "vethb"), c = k.plug(kBridge, "vethc");
+  become(k, wanted(a, b));
+  auto moved = wanted(a, c);
+  SUBCASE("by us") {}
+  SUBCASE("by somebody else") { must(k.kernel.apply(kHostPorts, BindPort{c, kMacB})); }
+  become(k, moved);
+  CHECK(is_plain(seen_at(k).ports.at(b)));
+  CHECK(seen_at(k).ports.at(c).kept == std::set<Mac>{kMacB});
 }
 
 TEST_CASE_TEMPLATE("a dead daemon's table stays, tells what was bound, and is taken over", K, FakePorts, LinuxPorts) {

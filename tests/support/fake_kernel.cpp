@@ -282,6 +282,8 @@ Status FakeKernel::apply(const std::string& name, const Op& op) {
             [&](const BindPort& o) {
               auto port = segment.ports.find(o.port);
               if (port == segment.ports.end()) return ENOENT;
+              for (auto& [index, other] : segment.ports)  // a bridge knows a MAC at one port
+                if (o.mac && other.bridge == port->second.bridge) other.kept.erase(*o.mac);
               port->second.isolated = o.mac.has_value();
               port->second.learning = !o.mac;
               port->second.kept = o.mac ? std::set<Mac>{*o.mac} : std::set<Mac>{};

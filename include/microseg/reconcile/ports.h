@@ -1,7 +1,8 @@
 // The same for the ports of the gateway bridge (kernel::kHostPorts): desired, observed -> ordered ops. Pure.
 //
 // The table lets an address through by its own port alone before the port is isolated. A port is left as it was found only
-// where a table of ours says that we had bound it. Ports of others are never changed.
+// where a table of ours says that we had bound it, and last: whoever changes a link waits for all others who do. Ports of
+// others are never changed.
 #pragma once
 
 #include <optional>
