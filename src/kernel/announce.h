@@ -1,6 +1,7 @@
-// Tells the other hosts of a network where addresses are now.
+// Says where addresses are now, to those who may not know it. What is sent may be lost.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "microseg/addr/addr.h"
@@ -9,10 +10,12 @@
 
 namespace microseg::kernel {
 
-// Sends, once and to everybody behind the segment's VXLAN device, a gratuitous ARP reply (RFC 5227, section 3: either
-// operation serves; a request would have the host of a stale proxy answer) for each IPv4 address, and an unsolicited
-// neighbour advertisement with the override flag (RFC 4861, section 7.2.6) for each IPv6 address. They may be lost.
-// not_found: no such device.
+// To the other hosts of the network, by the segment's VXLAN device, once. not_found: no such device.
 Status announce(NetlinkSocket& socket, const Fd& netns, const std::vector<Ip>& addresses);
+
+// To the container behind a link that has come up: where its gateways are. The link passes nothing on to it until the kernel
+// has noticed the carrier, which is after the container may have asked; its next question would come a second later.
+// not_found: no such link.
+Status announce_own(const Fd& netns, const std::string& link);
 
 }  // namespace microseg::kernel

@@ -1,6 +1,8 @@
 #include "monitor.h"
 
+#include <fcntl.h>
 #include <libmnl/libmnl.h>
+#include <linux/if.h>
 #include <linux/neighbour.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -13,9 +15,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <set>
 #include <string_view>
 
+#include "announce.h"
 #include "microseg/base/log.h"
 #include "netlink.h"
 #include "netns.h"
@@ -119,6 +121,7 @@ void Monitor::add(const std::string& segment, const Fd& netns, std::vector<std::
                                    RTNLGRP_IPV6_NETCONF});
   watched.filter = subscribe(netns, NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
   watched.own_ports = std::move(own_ports);
+  watched.netns = std::make_shared<const Fd>(::fcntl(netns.get(), F_DUPFD_CLOEXEC, 0));
   if (!watched.route.is_open() || !watched.filter.is_open()) {
     log_warn("segment not watched; drift is found by the periodic check", {{"segment", segment}});
     return;
@@ -174,8 +177,23 @@ void Monitor::forget(const std::string& segment) {
   watched_.erase(segment);  // closing takes a descriptor out of the epoll set
 }
 
+// IFF_RUNNING is told once the link passes packets on (net/core/link_watch.c, linkwatch_do_dev).
+void Monitor::follow_carrier(Watched& watched, const nlmsghdr* nlh, std::vector<Risen>& risen) {
+  if (!watched.netns || (nlh->nlmsg_type != RTM_NEWLINK && nlh->nlmsg_type != RTM_DELLINK)) return;
+  auto* ifi = header_of<ifinfomsg>(nlh);
+  if (!ifi) return;
+  if (nlh->nlmsg_type == RTM_DELLINK || !(ifi->ifi_flags & IFF_RUNNING)) {
+    watched.running.erase(ifi->ifi_index);
+    return;
+  }
+  if (!watched.running.insert(ifi->ifi_index).second) return;
+  for_each_attr(nlh, sizeof *ifi, [&](const nlattr* a) {
+    if (mnl_attr_get_type(a) == IFLA_IFNAME && text_of(a) != kstate::kVxlan) risen.push_back({watched.netns, text_of(a)});
+  });
+}
+
 // Reads all that waits; true when any of it was not caused by us, or was lost.
-bool Monitor::drain(Watched& watched, const Fd& socket) {
+bool Monitor::drain(Watched& watched, const Fd& socket, std::vector<Risen>& risen) {
   bool foreign = false;
   alignas(nlmsghdr) char buffer[32768];
   for (;;) {
@@ -189,6 +207,7 @@ bool Monitor::drain(Watched& watched, const Fd& socket) {
     int len = static_cast<int>(n);
     for (auto* nlh = reinterpret_cast<nlmsghdr*>(buffer); mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len)) {
       if (!concerns(watched, socket, nlh)) continue;
+      if (&socket == &watched.route) follow_carrier(watched, nlh, risen);
       if (&socket == &watched.route && (is_learnt(nlh) || is_of_table_local(nlh))) continue;
       if (&socket == &watched.route && !watched.only_ports && repeats(watched.last, nlh)) continue;
       auto& own = watched.own_ports;
@@ -203,14 +222,17 @@ void Monitor::run() {
     int n = epoll_wait(poll_.get(), events, 64, -1);
     if (n < 0 && errno != EINTR) return;
     std::set<std::string> touched;
+    std::vector<Risen> risen;
     {
       std::lock_guard lock(mutex_);
       if (stop_) return;
       for (int i = 0; i < n; ++i)
         for (auto& [name, watched] : watched_)
           for (auto* socket : {&watched.route, &watched.filter})
-            if (socket->is_open() && socket->get() == events[i].data.fd && drain(watched, *socket)) touched.insert(name);
+            if (socket->is_open() && socket->get() == events[i].data.fd && drain(watched, *socket, risen)) touched.insert(name);
     }
+    for (auto& [netns, link] : risen)  // one that has gone again needs nothing
+      if (auto done = announce_own(*netns, link); !done) log_debug("gateways not announced", {{"link", link}, {"error", done.error().text}});
     for (auto& name : touched) changed_(name);
   }
 }

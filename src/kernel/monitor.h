@@ -1,11 +1,14 @@
-// Watches segments for changes that others make: a link deleted, a table touched, a route or a mount gone.
+// Watches segments for changes that others make: a link deleted, a table touched, a route or a mount gone. Tells a container
+// whose link comes up where its gateways are.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -39,10 +42,17 @@ class Monitor {
     std::optional<Family> only_table{};  // whichever else there are
     bool only_ports = false;             // of all links
     Found last{};                        // what was last told of each link of ours
+    std::shared_ptr<const Fd> netns{};   // a segment's
+    std::set<int> running{};             // links of it that pass packets
+  };
+  struct Risen {
+    std::shared_ptr<const Fd> netns;
+    std::string link;
   };
   void run();
   void follow(const std::string& name, Watched watched);
-  static bool drain(Watched& watched, const Fd& socket);
+  static bool drain(Watched& watched, const Fd& socket, std::vector<Risen>& risen);
+  static void follow_carrier(Watched& watched, const nlmsghdr* nlh, std::vector<Risen>& risen);
   static bool concerns(const Watched& watched, const Fd& socket, const nlmsghdr* nlh);
   void wake() const;
 

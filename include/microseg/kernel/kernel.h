@@ -62,7 +62,8 @@ class Kernel {
   virtual Result<std::map<std::string, std::uint64_t>> counters(const std::string& name) = 0;
 
   // From now on calls `changed` with a segment's name, on another thread, after anybody but us changed something in
-  // it or events were lost. Once at most.
+  // it or events were lost. Once at most. The real kernel's watch also tells a container whose link comes up where its
+  // gateways are.
   virtual void watch(std::function<void(const std::string&)> changed) = 0;
 
   // What is known from the kernel's own messages alone is asked for anew at its next use.
