@@ -8,7 +8,7 @@ POLICY = "allow early -> open : 7000"
 
 @test("first_packet", engines=ALL)
 def first_packet(context):
-    starts = 200 if context.engine == PRIMARY else 120
+    starts = 200 if context.engine == PRIMARY else 100
     host, microseg = context.machine()
     late_before = count_late(microseg)
     host.api.create_network("first", microseg.driver, ["10.61.0.0/22"], {"microseg.policy": POLICY})

@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lab import container, segment
 from lab.engine_api import ApiError, wait_until
-from lab.image import IMAGE
 from lab.registry import ALL, expect, test
 
-WORKERS, STEPS = 3, 40
+WORKERS, STEPS = 3, 25
 NETWORKS = {"left": "10.78.0.0/24", "right": "10.79.0.0/24"}
 # By label, by the container's name, by another label, and what nobody may.
 POLICY = "allow client -> server : 7000\nallow inner -> server : 7001\nallow {tier=x} -> server : 7002"
@@ -23,21 +22,22 @@ class Subject:
     """One container slot of one worker: what it should be now."""
 
     def __init__(self, host, worker, rng):
-        self.host, self.worker, self.rng = host, worker, rng
+        self.host, self.rng = host, rng
         self.id = None
+        self.names = ["inner", "outer"] if worker == 0 else [f"lc-{worker}", f"lc-{worker}-too"]  # "inner" is a service of the policy
 
     def create(self):
         self.label = self.rng.choice([None, "client", "inner"])
         self.tier = self.rng.choice([None, "x"])
-        self.name = self.rng.choice(["inner", "outer"]) if self.worker == 0 else f"lc-{self.worker}"
+        self.name = self.rng.choice(self.names)
         labels = {k: v for k, v in {"microseg.service": self.label, "tier": self.tier}.items() if v}
         self.networks = {"left"}
         self.id = container.start(self.host, self.name, "left", labels=labels).id
 
     def may(self, port):
         service = self.label or self.name
-        may = {7000: service == "client", 7001: service == "inner", 7002: self.tier == "x"}.get(port, False)
-        return "accepted" if may else "refused"
+        allowed = {7000: service == "client", 7001: service == "inner", 7002: self.tier == "x"}.get(port, False)
+        return "accepted" if allowed else "refused"
 
     def call(self, verb, **query):
         self.host.api.call("POST", f"/containers/{self.id}/{verb}", **query)
@@ -61,8 +61,7 @@ class Subject:
         self.call("unpause")
 
     def rename(self):
-        others = ["inner", "outer"] if self.worker == 0 else [f"lc-{self.worker}", f"lc-{self.worker}-too"]
-        self.name = next(n for n in others if n != self.name)
+        self.name = next(n for n in self.names if n != self.name)
         self.call("rename", name=self.name)
 
     def connect(self):
@@ -129,7 +128,7 @@ def lifecycle(context):
 
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(work, subjects))
-    have = {e["EndpointID"] for s in [*subjects] if s.id for e in host.api.inspect(s.id)["NetworkSettings"]["Networks"].values()}
+    have = {e["EndpointID"] for s in subjects if s.id for e in host.api.inspect(s.id)["NetworkSettings"]["Networks"].values()}
     have |= {s.endpoint for s in servers.values()}
     ours = {e["id"] for e in microseg.json("endpoints")["endpoints"] if e["network_name"] in NETWORKS}
     left = [f"endpoints: microseg alone {ours - have}, Docker alone {have - ours}"] if ours != have else []
