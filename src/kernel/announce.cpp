@@ -75,7 +75,9 @@ Result<Device> open_device(const Fd& netns, const std::string& name) {
   return out;
 }
 
-Status send(const Device& device, const Frame& frame, const Ip& ip) {
+// `from`: what an advertisement is sent from; an ARP packet is from `ip` itself.
+Status send(const Device& device, const Ip& ip, const Ip& from) {
+  const Frame frame = ip.is_v4() ? gratuitous_arp(device.mac, ip) : unsolicited_advertisement(device.mac, from, ip);
   if (::send(device.socket.get(), frame.data(), frame.size(), 0) < 0) return error_from_errno(errno, "announce " + ip.str());
   return {};
 }
@@ -90,7 +92,7 @@ Status announce(NetlinkSocket& socket, const Fd& netns, const std::vector<Ip>& a
   for (auto& ip : addresses) {
     if (!ip.is_v4() && from == own.end())
       return Error{Errc::not_found, 0, "announce " + ip.str() + ": the VXLAN device has no link-local address to send from"};
-    MS_CHECK(send(device, ip.is_v4() ? gratuitous_arp(device.mac, ip) : unsolicited_advertisement(device.mac, from->ip, ip), ip));
+    MS_CHECK(send(device, ip, ip.is_v4() ? ip : from->ip));
   }
   return {};
 }
@@ -100,7 +102,7 @@ Status announce_own(const Fd& netns, const std::string& link) {
   MS_TRY(const Device device, open_device(netns, link));
   MS_TRY(const auto own, addresses_of(socket, device.index));
   for (auto& [ip, of_link, by_itself] : own)
-    if (!by_itself) MS_CHECK(send(device, ip.is_v4() ? gratuitous_arp(device.mac, ip) : unsolicited_advertisement(device.mac, ip, ip), ip));
+    if (!by_itself) MS_CHECK(send(device, ip, ip));
   return {};
 }
 

@@ -231,8 +231,13 @@ void Monitor::run() {
           for (auto* socket : {&watched.route, &watched.filter})
             if (socket->is_open() && socket->get() == events[i].data.fd && drain(watched, *socket, risen)) touched.insert(name);
     }
-    for (auto& [netns, link] : risen)  // one that has gone again needs nothing
-      if (auto done = announce_own(*netns, link); !done) log_debug("gateways not announced", {{"link", link}, {"error", done.error().text}});
+    for (auto& [netns, link] : risen) {
+      auto done = announce_own(*netns, link);
+      if (done) continue;
+      const bool gone_again = done.error().code == Errc::not_found || done.error().sys == ENETDOWN;
+      log(gone_again ? LogLevel::debug : LogLevel::warn, "gateways not announced: its container may wait a second for its first answer",
+          {{"link", link}, {"error", done.error().text}});
+    }
     for (auto& name : touched) changed_(name);
   }
 }
